@@ -1,0 +1,1 @@
+"""GenDR-Pix: one-step photo restoration in pixel space, beside GenDR and GenDR-Adc."""
