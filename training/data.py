@@ -1,0 +1,341 @@
+"""Training samples: photos => crops with their degraded twins, addressed by a global sample index.
+
+Everything about sample i (photo, position, size, flips, degradation, noise) follows from (seed, i) alone. So neither
+the number of worker processes nor that of training processes nor a resume changes what is trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gendrpix.images import PictureError, is_picture_name, open_picture, resize, to_array, to_pil
+from training.config import DataConfig
+from training.degradation import DegradationPlan, DegradationPreset, apply, draw, find_preset, sample_rng
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT_SHARE = 0.05
+HELD_OUT_SEED = 20260
+"""Seed of the held-out crops: fixed, so that runs with different seeds are checked on the same ones."""
+GIBIBYTE = 1 << 30
+NAMED_AT_MOST = 20
+
+
+# Photos --------------------------------------------------------------------------------------------------------------
+
+
+class PhotoFolder:
+    """The photos of a folder and of the folders in it, as (3, H, W) uint8.
+
+    paths: the usable photos in order; sizes: their (height, width); skipped: what was left out, file => reason.
+    Photos are decoded when the folder is opened and kept, as long as they fit into memory_bytes together (a photo of
+    a megapixel takes 3 MB); the rest is decoded again for every draw. ValueError where nothing usable is found.
+    """
+
+    def __init__(
+        self, folder: Path, *, shortest_px: int = 64, memory_bytes: int = 2 * GIBIBYTE, part: str = "all"
+    ) -> None:
+        self.folder, self.part = folder, part
+        self.paths: list[Path] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.skipped: dict[Path, str] = {}
+        self._kept: dict[int, Tensor] = {}
+        free_bytes = memory_bytes
+        for path in _part_of(_photos_in(folder), part):
+            try:
+                height, width = _header_size(path)
+                if min(height, width) < shortest_px:
+                    raise PictureError(f"is {width} x {height}, smaller than {shortest_px} pixels")
+                if 3 * height * width <= free_bytes:
+                    photo = _decode(path)
+                    height, width = photo.shape[-2:]
+                    self._kept[len(self.paths)] = photo
+                    free_bytes -= photo.numel()
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                self.skipped[path] = str(error)
+                continue
+            self.paths.append(path)
+            self.sizes.append((height, width))
+        self._report()
+        areas = np.array([height * width for height, width in self.sizes], dtype=np.float64)
+        self._cumulated = np.cumsum(areas / areas.sum())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def pixels(self, number: int) -> Tensor:
+        """Photo `number` as (3, H, W) uint8. One that has become unreadable gives way to the next, with a warning."""
+        for step in range(len(self)):
+            at = (number + step) % len(self)
+            if at in self._kept:
+                return self._kept[at]
+            try:
+                return _decode(self.paths[at])
+            except (OSError, ValueError, SyntaxError) as error:
+                logger.warning(
+                    "%s cannot be read any more (%s); the next photo is used", self.paths[at], error
+                )
+        raise ValueError(f"No photo of {self.folder} can be read any more; restore the folder and resume.")
+
+    def choose(self, share: float) -> int:
+        """The photo at `share` (0 to 1) of the folder's total area: a uniform share picks photos by their area."""
+        return min(int(np.searchsorted(self._cumulated, share, side="right")), len(self) - 1)
+
+    def _report(self) -> None:
+        if self.skipped:
+            named = [f"{path.name} ({reason})" for path, reason in list(self.skipped.items())[:NAMED_AT_MOST]]
+            more = len(self.skipped) - len(named)
+            logger.warning(
+                "%s: %d of %d files skipped: %s%s",
+                self.folder,
+                len(self.skipped),
+                len(self.skipped) + len(self.paths),
+                "; ".join(named),
+                f"; and {more} more" if more else "",
+            )
+        if not self.paths:
+            raise ValueError(
+                f"None of the {len(self.skipped)} pictures in {self.folder} ({self.part}) can be used; "
+                "see the log for each one's reason, or give another folder."
+            )
+        megapixels = sum(height * width for height, width in self.sizes) / 1e6
+        logger.info(
+            "%s (%s): %d photos, %.0f megapixels, %d in memory",
+            self.folder,
+            self.part,
+            len(self.paths),
+            megapixels,
+            len(self._kept),
+        )
+
+
+def _photos_in(folder: Path) -> list[Path]:
+    if folder == Path():
+        raise ValueError("No folder of photos was given; pass --data.folder FOLDER.")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; pass the folder of the training photos.")
+    found = sorted(path for path in folder.rglob("*") if is_picture_name(path) and path.is_file())
+    if not found:
+        raise ValueError(f"{folder} holds no pictures; put photos there or give another folder.")
+    return found
+
+
+def _part_of(paths: Sequence[Path], part: str) -> list[Path]:
+    """ "all", or the "train" or "held-out" files: those with the lowest hashes of their names, at least one, are held
+    out. Adding photos moves few of the others from one part to the other."""
+    if part == "all":
+        return list(paths)
+    if part not in ("train", "held-out"):
+        raise ValueError(f'part is {part!r}, expected "all", "train" or "held-out".')
+    if len(paths) < 2:
+        raise ValueError(f"{paths[0].parent} holds one picture, and one must be held out; add photos.")
+    ranked = sorted(paths, key=lambda path: (hashlib.sha256(path.name.encode()).digest(), path))
+    held_out = set(ranked[: max(1, round(HELD_OUT_SHARE * len(paths)))])
+    return [path for path in paths if (path in held_out) == (part == "held-out")]
+
+
+def _header_size(path: Path) -> tuple[int, int]:
+    """Upright (height, width), read from the file's header."""
+    with Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+def _decode(path: Path) -> Tensor:
+    """(3, H, W) uint8, upright sRGB."""
+    array = to_array(open_picture(path).color)  # (H, W, 3)
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+# Crops ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """How a photo becomes a sample."""
+
+    crop_px: int
+    """Side of the square target, a multiple of `scale`."""
+    scale: int = 4
+    degradation: DegradationPreset | None
+    """None: the input is the target itself, for stages that need no degraded input."""
+    negative_probability: float = 0.0
+    zoom: tuple[float, float] = (0.5, 1.0)
+    """Range of the photo's reduction before the crop: smaller means sharper pixels and more of the scene. A photo too
+    small for that is reduced less."""
+    flips: bool = True
+    """Mirror and transpose at random, the eight positions equally often."""
+    in_turn: bool = False
+    """Take the photos one after the other instead of at random by area."""
+
+    def __post_init__(self) -> None:
+        if self.crop_px < self.scale or self.crop_px % self.scale:
+            raise ValueError(
+                f"crop_px is {self.crop_px}, expected a positive multiple of the scale, {self.scale}."
+            )
+        if not 0.0 <= self.negative_probability <= 1.0:
+            raise ValueError(f"negative_probability is {self.negative_probability}, expected 0 to 1.")
+        if not 0.0 < self.zoom[0] <= self.zoom[1] <= 1.0:
+            raise ValueError(f"zoom is {self.zoom}, expected 0 < low <= high <= 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One sample with what made it."""
+
+    hq: Tensor
+    """(3, crop, crop) float32 in [-1, 1]: the target."""
+    lq: Tensor
+    """(3, crop, crop) float32 in [-1, 1]: the degraded picture enlarged by `images.resize`, x of the method."""
+    small: Tensor
+    """(3, crop / scale, crop / scale) float32 in [-1, 1]: the degraded picture."""
+    negative: bool
+    photo: Path
+    plan: DegradationPlan | None
+
+
+class CropDataset(Dataset[dict[str, Tensor]]):
+    """Map-style over the global sample index: item i is {"hq", "lq", "negative", "index"}, tensors, see Sample.
+
+    Without a length it never ends. Photos smaller than the crop are refused, not enlarged.
+    """
+
+    def __init__(
+        self, photos: PhotoFolder, settings: CropSettings, *, seed: int, length: int | None = None
+    ) -> None:
+        shortest = min(min(size) for size in photos.sizes)
+        if shortest < settings.crop_px:
+            raise ValueError(
+                f"A photo's shorter side has {shortest} pixels and the crop {settings.crop_px}; open the folder with "
+                f"shortest_px={settings.crop_px}, or take smaller crops."
+            )
+        self.photos, self.settings, self.seed = photos, settings, seed
+        self.length = sys.maxsize if length is None else length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = self.sample(index)
+        return {
+            "hq": sample.hq,
+            "lq": sample.lq,
+            "negative": torch.tensor(sample.negative),
+            "index": torch.tensor(index),
+        }
+
+    def sample(self, index: int) -> Sample:
+        """Sample `index`. The degradation is drawn last: presets differ in it alone. IndexError past the length."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"sample {index} is not in 0 to {self.length - 1}")
+        settings = self.settings
+        rng = sample_rng(self.seed, index)
+        number = self.photos.choose(rng.random())
+        if settings.in_turn:
+            number = index % len(self.photos)
+        hq = crop(self.photos.pixels(number), settings, rng)
+        negative = bool(rng.random() < settings.negative_probability)
+        return make_sample(hq, settings, rng, negative=negative, photo=self.photos.paths[number])
+
+
+def crop(photo: Tensor, settings: CropSettings, rng: np.random.Generator) -> Tensor:
+    """(3, H, W) uint8 => (3, crop, crop) float32 in [-1, 1]: a random square, reduced by a random zoom, flipped."""
+    shortest = min(photo.shape[-2:])
+    zoom = float(rng.uniform(*settings.zoom))
+    side = min(shortest, max(settings.crop_px, math.floor(settings.crop_px / zoom + 0.5)))
+    top = int(rng.integers(photo.shape[-2] - side + 1))
+    left = int(rng.integers(photo.shape[-1] - side + 1))
+    flips = rng.random(3) < 0.5
+    region = photo[None, :, top : top + side, left : left + side]
+    pixels = resize(region.float() / 127.5 - 1, settings.crop_px, settings.crop_px)[0]
+    if settings.flips:
+        pixels = pixels.flip([axis for axis, on in zip((1, 2), flips, strict=False) if on])
+        pixels = pixels.transpose(1, 2) if flips[2] else pixels
+    return pixels.contiguous()
+
+
+def make_sample(
+    hq: Tensor, settings: CropSettings, rng: np.random.Generator, *, negative: bool, photo: Path
+) -> Sample:
+    """Degrade a target and enlarge the result again."""
+    if settings.degradation is None:
+        return Sample(hq=hq, lq=hq, small=hq, negative=negative, photo=photo, plan=None)
+    plan = draw(settings.degradation, rng, settings.scale)
+    small = apply(plan, hq)
+    lq = resize(small[None], settings.crop_px, settings.crop_px)[0]
+    return Sample(hq=hq, lq=lq, small=small, negative=negative, photo=photo, plan=plan)
+
+
+def open_crops(config: DataConfig, seed: int) -> tuple[CropDataset, CropDataset]:
+    """Training crops, and crops of the held-out photos: those in turn, unflipped, never negative, the same for all seeds."""
+    preset = None if config.degradation == "none" else find_preset(config.degradation)
+    train = CropSettings(
+        crop_px=config.crop_px,
+        scale=config.scale,
+        degradation=preset,
+        negative_probability=config.negative_probability,
+    )
+    check = CropSettings(
+        crop_px=config.crop_px, scale=config.scale, degradation=preset, flips=False, in_turn=True
+    )
+    return (
+        CropDataset(PhotoFolder(config.folder, shortest_px=config.crop_px, part="train"), train, seed=seed),
+        CropDataset(
+            PhotoFolder(config.folder, shortest_px=config.crop_px, part="held-out"), check, seed=HELD_OUT_SEED
+        ),
+    )
+
+
+# Order ---------------------------------------------------------------------------------------------------------------
+
+
+def step_sampler(
+    start_step: int, steps: int, batch: int, process_index: int = 0, num_processes: int = 1
+) -> Iterator[list[int]]:
+    """The sample indices of this process's batch for every step from start_step to steps - 1.
+
+    In step s process p of N sees `s N batch + p batch + (0 ... batch - 1)`: together what one process with the batch
+    N times as large sees. A resume starts at its step and sees what it would have seen.
+    """
+    if batch < 1 or num_processes < 1 or not 0 <= process_index < num_processes or start_step < 0:
+        raise ValueError(
+            f"start_step {start_step}, batch {batch}, process {process_index} of {num_processes}: expected a start of "
+            "at least 0, a batch of at least 1 and a process index below the number of processes."
+        )
+    for step in range(start_step, steps):
+        first = (step * num_processes + process_index) * batch
+        yield list(range(first, first + batch))
+
+
+# To look at ----------------------------------------------------------------------------------------------------------
+
+
+def contact_sheet(dataset: CropDataset, count: int, start: int = 0) -> Image.Image:
+    """Rows of degraded picture (its pixels enlarged), model input x and target, each with what was done to it."""
+    side, gap, text_px = dataset.settings.crop_px, 4, 14
+    sheet = Image.new("RGB", (3 * side + 4 * gap, count * (side + gap + text_px) + gap), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row in range(count):
+        sample = dataset.sample(start + row)
+        top = gap + row * (side + gap + text_px)
+        done = sample.plan.describe() if sample.plan else "clean"
+        pen.text((gap, top), f"{'negative: ' if sample.negative else ''}{done}", fill="black")
+        for column, tensor in enumerate((sample.small, sample.lq, sample.hq)):
+            picture = to_pil(tensor)
+            if picture.width != side:
+                picture = picture.resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(picture, (gap + column * (side + gap), top + text_px))
+    return sheet

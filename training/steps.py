@@ -1,0 +1,232 @@
+"""The four steps of a degradation, each as its parameters and as what it does to pixels.
+
+Blur kernels have the shapes of Real-ESRGAN (arXiv 2107.10833, sections 3.2 and 3.3). With q = r^T S^-1 r, r the offset
+from the centre and S the covariance: Gaussian exp(-q / 2), generalised exp(-q^beta / 2), plateau 1 / (1 + q^beta); the
+sinc filter is the circular ideal low pass, w J1(w |r|) / (2 pi |r|), w the cut-off in radians a pixel.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from gendrpix.images import reflect_pad, to_array
+
+KernelKind = Literal[
+    "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso", "sinc"
+]
+
+NEGLIGIBLE = 1e-6
+"""Share of a kernel's absolute mass that may be cut off at its edges: far below a tenth of an 8-bit step."""
+Filter = Literal["area", "bilinear", "bicubic"]
+
+STEPS = 255.0
+"""8-bit steps from black to white: the unit of the published noise levels, and JPEG's samples."""
+LUMA = (0.2989, 0.587, 0.114)
+
+
+# Parameters ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blur:
+    """One blur kernel, by its parameters."""
+
+    kind: KernelKind
+    size_px: int
+    """Side of the square kernel, odd."""
+    sigma_x: float = 1.0
+    """Standard deviation in pixels along the first axis of the ellipse; unused by sinc."""
+    sigma_y: float = 1.0
+    """Along the second axis; equal to sigma_x for the isotropic kinds."""
+    angle: float = 0.0
+    """Turn of the ellipse in radians."""
+    beta: float = 1.0
+    """Exponent of the generalised and the plateau kinds."""
+    cutoff: float = math.pi
+    """Cut-off of the sinc filter in radians a pixel, up to pi."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(KernelKind):
+            raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(get_args(KernelKind))}.")
+        if self.size_px < 1 or self.size_px % 2 == 0:
+            raise ValueError(f"size_px is {self.size_px}, expected an odd number of at least 1.")
+        if min(self.sigma_x, self.sigma_y, self.beta) <= 0 or not 0 < self.cutoff <= math.pi:
+            raise ValueError(f"{self} is no blur: sigma and beta must be positive, cutoff in 0 to pi.")
+
+    def describe(self) -> str:
+        """One short phrase: "iso blur 1.3"."""
+        if self.kind == "sinc":
+            return f"sinc {self.cutoff / math.pi:.2f} pi"
+        sigma = f"{self.sigma_x:.1f}" if self.kind.endswith("iso") and self.angle == 0 else ""
+        return f"{self.kind} blur {sigma or f'{self.sigma_x:.1f}/{self.sigma_y:.1f}'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize:
+    """A change of size to floor(n / divisor * factor), at least 1, of the *clean* picture's n pixels."""
+
+    factor: float
+    divisor: int
+    filter: Filter
+    antialias: bool
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Target (height, width) for a clean picture of that size."""
+        return tuple(max(1, math.floor(n / self.divisor * self.factor)) for n in (height, width))  # type: ignore[return-value]
+
+    def describe(self) -> str:
+        return f"{self.filter} x{self.factor / self.divisor:.2f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Additive noise."""
+
+    kind: Literal["gaussian", "poisson"]
+    level: float
+    """Gaussian: standard deviation in 8-bit steps. Poisson: the published scale."""
+    grey: bool
+
+    def describe(self) -> str:
+        return f"{'grey ' if self.grey else ''}{self.kind} {self.level:.1f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jpeg:
+    """One JPEG round trip, 4:2:0."""
+
+    quality: int
+
+    def describe(self) -> str:
+        return f"jpeg {self.quality}"
+
+
+Step = Blur | Resize | Noise | Jpeg
+
+
+# Pixels --------------------------------------------------------------------------------------------------------------
+
+
+def blur_kernel(blur: Blur) -> Tensor:
+    """(size_px, size_px) float32 kernel that sums to 1."""
+    half = blur.size_px // 2
+    axis = torch.arange(-half, half + 1, dtype=torch.float64)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    if blur.kind == "sinc":
+        radius = torch.hypot(x, y)
+        radius[half, half] = 1.0  # any value but 0: the limit is put in below
+        kernel = blur.cutoff * torch.special.bessel_j1(blur.cutoff * radius) / (2 * math.pi * radius)
+        kernel[half, half] = blur.cutoff**2 / (4 * math.pi)
+        return (kernel / kernel.sum()).float()
+    cos, sin = math.cos(blur.angle), math.sin(blur.angle)
+    q = ((cos * x + sin * y) / blur.sigma_x) ** 2 + ((cos * y - sin * x) / blur.sigma_y) ** 2
+    if blur.kind.startswith("plateau"):
+        kernel = 1 / (1 + q**blur.beta)
+    elif blur.kind.startswith("generalized"):
+        kernel = torch.exp(-0.5 * q**blur.beta)
+    else:
+        kernel = torch.exp(-0.5 * q)
+    return (kernel / kernel.sum()).float()
+
+
+def trimmed(kernel: Tensor) -> Tensor:
+    """The smallest centred odd square of a kernel that leaves out no more than NEGLIGIBLE of its absolute mass."""
+    mass = kernel.abs()
+    total, half = float(mass.sum()), kernel.shape[0] // 2
+    for cut in range(half, 0, -1):
+        inner = kernel[cut : kernel.shape[0] - cut, cut : kernel.shape[0] - cut]
+        if total - float(inner.abs().sum()) <= NEGLIGIBLE * total:
+            return inner / inner.sum()
+    return kernel
+
+
+def convolve(image: Tensor, kernel: Tensor) -> Tensor:
+    """(B, C, H, W) float filtered by a (K, L) kernel, odd sides, the picture mirrored at its edges."""
+    rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
+    channels = image.shape[1]
+    weight = kernel.to(image).expand(channels, 1, *kernel.shape)
+    return F.conv2d(reflect_pad(image, columns, columns, rows, rows), weight, groups=channels)
+
+
+def gaussian_taps(size_px: int, sigma: float) -> Tensor:
+    """(size_px,) float32 samples of a Gaussian that sum to 1."""
+    axis = torch.arange(size_px, dtype=torch.float64) - size_px // 2
+    taps = torch.exp(-0.5 * (axis / sigma) ** 2)
+    return (taps / taps.sum()).float()
+
+
+def resized(pixels: Tensor, step: Resize, height: int, width: int) -> Tensor:
+    """Resize as the step says, for a clean picture of height x width. At its own size a picture is left alone."""
+    size = step.size(height, width)
+    if pixels.shape[-2:] == size:
+        return pixels
+    if step.filter == "area":
+        return F.interpolate(pixels, size=size, mode="area")
+    return F.interpolate(pixels, size=size, mode=step.filter, antialias=step.antialias, align_corners=False)
+
+
+def noisy(pixels: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
+    """Pixels in [0, 1] with noise, clamped to [0, 1]. The samples are drawn on the CPU, so devices agree."""
+    source = pixels.cpu()
+    if noise.kind == "gaussian":
+        shape = (source.shape[0], 1 if noise.grey else 3, *source.shape[-2:])
+        added = torch.randn(shape, generator=generator) * (noise.level / STEPS)
+    else:
+        source = (source * STEPS).round() / STEPS
+        if noise.grey:
+            source = (source * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+            source = (source * STEPS).round() / STEPS
+        added = torch.cat([shot_noise(one, generator) for one in source.split(1)]) * noise.level
+    return (pixels + added.to(pixels.device)).clamp(0, 1)
+
+
+def shot_noise(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Poisson noise around (1, C, H, W) pixels in [0, 1] that stand on 8-bit levels.
+
+    White is as many counts as the picture has distinct levels, rounded up to a power of two, as published.
+    """
+    levels = torch.bincount((pixels * STEPS).round().flatten().int(), minlength=1).count_nonzero().item()
+    counts = 2.0 ** math.ceil(math.log2(levels))
+    return torch.poisson(pixels * counts, generator=generator) / counts - pixels
+
+
+def compressed(pixels: Tensor, quality: int) -> Tensor:
+    """(B, 3, H, W) in [0, 1] after a JPEG round trip with 4:2:0 chroma."""
+    results = []
+    for one in pixels:
+        with io.BytesIO() as file:
+            Image.fromarray(to_array(one * 2 - 1)).save(
+                file, format="JPEG", quality=quality, subsampling="4:2:0"
+            )
+            with Image.open(file) as decoded:
+                samples = torch.from_numpy(np.array(decoded))  # (H, W, 3) uint8
+        results.append(samples.permute(2, 0, 1).float() / STEPS)
+    return torch.stack(results).to(pixels.device)
+
+
+def sharpen(
+    image: Tensor, size_px: int = 51, sigma: float = 8.0, weight: float = 0.5, threshold_steps: float = 10.0
+) -> Tensor:
+    """Unsharp masking, (B, 3, H, W) in [-1, 1] => the same: Real-ESRGAN's optional sharper target.
+
+    `x + weight (x - blur(x))` where the difference is more than threshold_steps 8-bit steps, that mask being softened
+    by the same Gaussian. Its published recipe makes the degraded input from the sharpened picture too, trains L1 and
+    the perceptual loss on it, and the discriminator on the plain one.
+    """
+    taps = gaussian_taps(size_px, sigma)
+
+    def smooth(x: Tensor) -> Tensor:
+        return convolve(convolve(x, taps[None, :]), taps[:, None])
+
+    difference = image - smooth(image)
+    mask = smooth((difference.abs() > 2 * threshold_steps / STEPS).to(image.dtype))
+    return torch.lerp(image, (image + weight * difference).clamp(-1, 1), mask)
