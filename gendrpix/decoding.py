@@ -1,7 +1,7 @@
-"""Picture files => sRGB samples in [0, 1]: the checks and the decoding behind :func:`gendrpix.images.open_picture`.
+"""Picture files => sRGB samples in [0, 1]: the checks and the decoding behind `gendrpix.images.open_picture`.
 
-Pillow does the parsing; this module decides what may reach it. Its plug-ins are called directly, one allowed format
-at a time, because ``Image.open`` tries every registered format and enforces its own, process-wide pixel limit.
+Pillow does the parsing; this module decides what may reach it. It calls the one plug-in that the file's first
+bytes ask for, not `Image.open`, whose pixel limit is one for the whole process and at first only a warning.
 No global of Pillow is changed, so any number of threads may decode at once.
 """
 
@@ -12,13 +12,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Image, ImageCms, ImageFile
-from PIL import JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 Samples = NDArray[np.float32]
 
 FORMATS = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, or HEIC with the package pillow-heif"
-MAX_COUNTED_BYTES = 1_000_000  # counting the frames of a GIF or TIFF walks through the file: only small ones are counted
+MAX_COUNTED_BYTES = (
+    1_000_000  # counting the frames of a GIF or TIFF walks through the file: only small ones are counted
+)
 ORIENTATION_TAG = 0x0112
 ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,7 +69,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """An upright sRGB picture: color (3, H, W) and alpha (H, W) or None, float32 in [0, 1]; colour not premultiplied."""
+    """An upright sRGB picture: color (3, H, W), not premultiplied, alpha (H, W) or None; float32, [0, 1]."""
 
     color: Samples
     alpha: Samples | None
@@ -70,14 +82,14 @@ def check_size(width: int, height: int, limits: Limits) -> None:
         raise PictureError(f"The picture is {width} x {height}: it has no pixels; choose another one.")
     if width * height > limits.max_pixels:
         raise PictureError(
-            f"The picture has {width} x {height} = {width * height:,} pixels and the limit is {limits.max_pixels:,}; "
-            "crop it or make it smaller."
+            f"The picture has {width} x {height} = {width * height:,} pixels and the limit is "
+            f"{limits.max_pixels:,}; crop it or make it smaller."
         )
     aspect = max(width, height) / min(width, height)
     if aspect > limits.max_aspect:
         raise PictureError(
-            f"The picture is {width} x {height}, so one side is {aspect:,.0f} times the other and the limit is "
-            f"{limits.max_aspect:,.0f} times; crop it."
+            f"The picture is {width} x {height}, so one side is {aspect:,.0f} times the other and the "
+            f"limit is {limits.max_aspect:,.0f} times; crop it."
         )
 
 
@@ -113,7 +125,9 @@ def identify(data: bytes, name: str) -> ImageFile.ImageFile:
                 continue
             raise refusal(name, plugin.name, error) from error
     if prefix[4:8] == b"ftyp" and prefix[8:12] in HEIC_BRANDS:
-        raise PictureError(f"{name} is a HEIC picture, which needs the package pillow-heif; save it as JPEG or PNG.")
+        raise PictureError(
+            f"{name} is a HEIC picture, which needs the package pillow-heif; save it as JPEG or PNG."
+        )
     raise PictureError(f"{name} is not a picture in an accepted format; use {FORMATS}.")
 
 
@@ -137,11 +151,19 @@ def plugins() -> list[Plugin]:
     found = [
         Plugin("PNG", lambda start: start.startswith(b"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
         Plugin("JPEG", lambda start: start.startswith(b"\xff\xd8\xff"), JpegImagePlugin.jpeg_factory),
-        Plugin("WebP", lambda start: start[:4] == b"RIFF" and start[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
+        Plugin(
+            "WebP",
+            lambda start: start[:4] == b"RIFF" and start[8:12] == b"WEBP",
+            WebPImagePlugin.WebPImageFile,
+        ),
         Plugin("TIFF", lambda start: start[:4] in TIFF_PREFIXES, TiffImagePlugin.TiffImageFile),
         Plugin("BMP", lambda start: start.startswith(b"BM"), BmpImagePlugin.BmpImageFile),
         Plugin("GIF", lambda start: start.startswith((b"GIF87a", b"GIF89a")), GifImagePlugin.GifImageFile),
-        Plugin("AVIF", lambda start: start[4:8] == b"ftyp" and start[8:12] in AVIF_BRANDS, AvifImagePlugin.AvifImageFile),
+        Plugin(
+            "AVIF",
+            lambda start: start[4:8] == b"ftyp" and start[8:12] in AVIF_BRANDS,
+            AvifImagePlugin.AvifImageFile,
+        ),
     ]
     try:
         from pillow_heif import HeifImageFile
@@ -154,7 +176,7 @@ def plugins() -> list[Plugin]:
 
 
 def webp_canvas(data: bytes) -> tuple[int, int]:
-    """(width, height) from a WebP file's first chunk; (1, 1) where there is none to read, left to the decoder."""
+    """(width, height) from a WebP file's first chunk; (1, 1) where it cannot be read."""
     kind = data[12:16]
     if kind == b"VP8X" and len(data) >= 30:
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
@@ -182,7 +204,7 @@ def frame_note(image: ImageFile.ImageFile, num_bytes: int) -> str | None:
 
 
 def decode_image(image: Image.Image, name: str, limits: Limits, frame_note: str | None = None) -> Decoded:
-    """Decode an opened image: size check, samples, colour, orientation. The caller's object is not changed."""
+    """Decode an opened image: size check, samples, orientation, colour. The given object stays as it is."""
     check_size(image.width, image.height, limits)
     notes = [frame_note] if frame_note else []
     if ";16" in stored_mode(image) and not image.mode.startswith("I"):
@@ -207,12 +229,13 @@ def refusal(name: str, format_name: str, error: Exception) -> PictureError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return PictureError(f"{name} holds a part with more pixels than its header admits; save it anew.")
     return PictureError(
-        f"{name} is damaged, cut short or of a kind of {format_name} that cannot be read; send it again or save it anew."
+        f"{name} is damaged, cut short or of a kind of {format_name} that cannot be read; "
+        "send it again or save it anew."
     )
 
 
 def stored_mode(image: Image.Image) -> str:
-    """The sample layout in the file, "RGB;16B" for instance; "" where it is not known. To be asked before load()."""
+    """The sample layout in the file, "RGB;16B" for instance, or "". To be asked before load()."""
     tiles = getattr(image, "tile", None) or []
     arguments: Any = tiles[0][3] if tiles else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -242,7 +265,9 @@ def samples(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
     pixels = np.asarray(base)  # (H, W) or (H, W, 3) uint8
     color = np.empty((3, image.height, image.width), np.float32)
     for channel in range(3):
-        np.divide(pixels if pixels.ndim == 2 else pixels[..., channel], 255, out=color[channel], dtype=np.float32)
+        np.divide(
+            pixels if pixels.ndim == 2 else pixels[..., channel], 255, out=color[channel], dtype=np.float32
+        )
     alpha = None if alpha_band is None else np.asarray(alpha_band, dtype=np.float32) / np.float32(255)
     return color, alpha, note
 
@@ -252,7 +277,9 @@ def deep_grey(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
     values = np.asarray(image)
     if image.mode == "F":
         if not np.isfinite(values).all():
-            raise PictureError("The picture's float samples hold NaN or infinity; replace them and save it anew.")
+            raise PictureError(
+                "The picture's float samples hold NaN or infinity; replace them and save it anew."
+            )
         low, high = float(values.min()), float(values.max())
         full = next((top for top in (1, 255, 65535) if high <= top), None)
         if low < 0 or full is None:
@@ -274,7 +301,7 @@ def deep_grey(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
 
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """An 8-bit image => its colour (mode L, RGB, CMYK or LAB; not premultiplied) and its alpha (mode L) or None."""
+    """An 8-bit image => its colour (L, RGB, CMYK or LAB, not premultiplied) and its alpha (L) or None."""
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode == "LA":
@@ -289,7 +316,7 @@ def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str | None]:
-    """An image of mode L, RGB, CMYK or LAB => mode L or RGB in sRGB, and a note where its ICC profile is unusable."""
+    """An image of mode L, RGB, CMYK or LAB => L or RGB in sRGB, and a note on an unusable ICC profile."""
     note = None
     if profile:
         try:
@@ -323,7 +350,7 @@ def apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def keeps_colors(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a transform is the identity but for rounding: sRGB by any name, whose samples are then left as they are."""
+    """Whether a transform is the identity but for rounding: sRGB by any name, which needs no conversion."""
     if mode not in ("RGB", "L"):
         return False
     ramp = np.arange(0, 256, 15, dtype=np.uint8)  # 18 levels, 0 and 255 among them

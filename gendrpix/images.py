@@ -1,8 +1,8 @@
 """Pictures <=> tensors: the one gate for every picture that comes in or goes out.
 
-Only this module and its two helpers (:mod:`gendrpix.decoding`, :mod:`gendrpix.png16`) know 8-bit and 16-bit samples.
-Everything else sees (B, 3, H, W) floats in [-1, 1]. What comes in becomes upright sRGB; what goes out is sRGB, with
-no EXIF data of the input in it.
+Only this module and its two helpers (:mod:`gendrpix.decoding`, :mod:`gendrpix.png16`) know 8-bit and 16-bit
+samples. Everything else sees (B, 3, H, W) floats in [-1, 1]. What comes in becomes upright sRGB; what goes
+out is sRGB, with no EXIF data of the input in it.
 """
 
 import os
@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from gendrpix.decoding import Decoded, Limits, PictureError, check_size, decode_bytes, decode_image, too_many_bytes
+from gendrpix.decoding import (
+    Decoded,
+    Limits,
+    PictureError,
+    check_size,
+    decode_bytes,
+    decode_image,
+    too_many_bytes,
+)
 from gendrpix.png16 import check_keyword, text_chunk, write_png16
 
 __all__ = [
@@ -69,9 +77,10 @@ def open_picture(
 ) -> Picture:
     """Read a picture from a file's path, its bytes, an open binary file or a PIL image.
 
-    Files: PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF (and HEIC with pillow-heif), told by their content; the first frame.
-    The header's size is checked before a pixel is decoded. EXIF orientation is applied, ICC profiles are converted to
-    sRGB, grey becomes three equal channels, 16-bit grey keeps its precision (16-bit colour is read as 8-bit).
+    Files: PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC (with pillow-heif), told by their content; of several
+    frames the first. The header's size is checked before a pixel is decoded. EXIF orientation is applied, ICC
+    profiles are converted to sRGB, grey becomes three equal channels. 16-bit grey keeps its precision; 16-bit
+    colour is read as 8-bit, and a note says so.
     Raises PictureError, one sentence, for whatever is refused.
     """
     if isinstance(source, Image.Image):
@@ -113,22 +122,26 @@ def quoted(path: Path) -> str:
 
 def from_decoded(decoded: Decoded) -> Picture:
     color = torch.from_numpy(decoded.color)[None].mul_(2).sub_(1)
-    alpha = None if decoded.alpha is None else torch.from_numpy(np.ascontiguousarray(decoded.alpha))[None, None]
+    alpha = (
+        None if decoded.alpha is None else torch.from_numpy(np.ascontiguousarray(decoded.alpha))[None, None]
+    )
     return Picture(color=color, alpha=alpha, notes=decoded.notes)
 
 
 def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Every path that is a file, and for a folder the picture files directly in it, sorted by name; none twice.
+    """The paths that are files, and for each folder the picture files directly in it, sorted; none twice.
 
-    Files named one by one are kept whatever their suffix; in folders the suffix decides and hidden files are left out.
-    Raises PictureError for a path that does not exist and for a folder without pictures.
+    Files named one by one are kept whatever their suffix; in folders the suffix decides and hidden files are
+    left out. Raises PictureError for a path that does not exist and for a folder without pictures.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         if path.is_dir():
             inside = sorted(item for item in path.iterdir() if is_picture_name(item) and item.is_file())
             if not inside:
-                raise PictureError(f"The folder {quoted(path)} holds no pictures ({', '.join(SUFFIXES)}); choose another.")
+                raise PictureError(
+                    f"The folder {quoted(path)} holds no pictures ({', '.join(SUFFIXES)}); choose another."
+                )
             found.update(dict.fromkeys(inside))
         elif path.exists():
             found[path] = None
@@ -174,13 +187,15 @@ def resize_alpha(alpha: Tensor, height: int, width: int) -> Tensor:
 
 
 def reflect_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """(B, C, H, W) => (B, C, top + H + bottom, left + W + right), mirrored at the edges without repeating them.
+    """(B, C, H, W) => (B, C, top + H + bottom, left + W + right), mirrored about the edge pixels.
 
-    The reflection repeats where the picture is smaller than the pad, as numpy.pad(mode="reflect") does; an axis of
-    one pixel repeats that pixel. ValueError for a negative pad or an empty picture.
+    The reflection repeats where the picture is smaller than the pad, as numpy.pad(mode="reflect") does; an
+    axis of one pixel repeats that pixel. ValueError for a negative pad or an empty picture.
     """
     if min(left, right, top, bottom) < 0:
-        raise ValueError(f"pads (left {left}, right {right}, top {top}, bottom {bottom}) must not be negative.")
+        raise ValueError(
+            f"pads (left {left}, right {right}, top {top}, bottom {bottom}) must not be negative."
+        )
     if 0 in x.shape[-2:]:
         raise ValueError(f"cannot reflect a picture of shape {tuple(x.shape)}; give at least one pixel.")
     if top or bottom:
@@ -216,16 +231,22 @@ def to_array(color: Tensor, alpha: Tensor | None = None, bits: int = 8) -> NDArr
         raise ValueError(f"bits is {bits}; give 8 or 16.")
     color = color.detach().squeeze(0) if color.ndim == 4 else color.detach()
     if color.ndim != 3 or color.shape[0] != 3:
-        raise ValueError(f"color has shape {tuple(color.shape)}; expected one picture, (1, 3, H, W) or (3, H, W).")
+        raise ValueError(
+            f"color has shape {tuple(color.shape)}; expected one picture, (1, 3, H, W) or (3, H, W)."
+        )
     parts = [(color.float() + 1) / 2]
     if alpha is not None:
         alpha = alpha.detach().to(color.device).reshape(-1, *alpha.shape[-2:])
         if alpha.shape != (1, *color.shape[1:]):
-            raise ValueError(f"alpha has shape {tuple(alpha.shape)}; expected {(1, *color.shape[1:])} as the colour has.")
+            raise ValueError(
+                f"alpha has shape {tuple(alpha.shape)}; expected {(1, *color.shape[1:])} as the colour has."
+            )
         parts.append(alpha.float())
     samples = torch.cat(parts).permute(1, 2, 0)  # (H, W, 3 or 4)
     if not bool(torch.isfinite(samples).all()):
-        raise PictureError("The result holds NaN or infinite values and was not kept; try another dtype (float32).")
+        raise PictureError(
+            "The result holds NaN or infinite values and was not kept; try another dtype (float32)."
+        )
     top = 255 if bits == 8 else 65535
     integers = samples.clamp(0, 1).mul(top).round().cpu().numpy()
     return integers.astype(np.uint8 if bits == 8 else np.uint16)
@@ -246,9 +267,10 @@ def save_png(
 ) -> Path:
     """Write an sRGB PNG of 8 or 16 bits a channel and give back its path.
 
-    image: a PIL image (8 bits only), a (1, 3, H, W) tensor in [-1, 1], or a Picture with its alpha. metadata: keyword =>
-    text chunks. The file is written beside its final name and renamed when it is whole, so that no reader ever sees
-    half a picture. An existing file is refused unless overwrite. PictureError where the file cannot be written.
+    image: a PIL image (8 bits only), a (1, 3, H, W) tensor in [-1, 1], or a Picture with its alpha. metadata:
+    keyword => text chunks. The file is written beside its final name and renamed when it is whole, so that no
+    reader ever sees half a picture. An existing file is refused unless overwrite. PictureError where the file
+    cannot be written.
     """
     path = Path(path)
     metadata = dict(metadata or {})
@@ -276,7 +298,8 @@ def save_png(
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise PictureError(
-            f"{quoted(path)} could not be written ({reason}); check the folder, its permissions and the free space."
+            f"{quoted(path)} could not be written ({reason}); "
+            "check the folder, its permissions and the free space."
         ) from error
     finally:
         part.unlink(missing_ok=True)
@@ -296,7 +319,7 @@ def write_png(file: BinaryIO, pixels: NDArray[Any], metadata: Mapping[str, str])
 
 
 def publish(part: Path, path: Path, overwrite: bool) -> None:
-    """Give a finished file its name in one step. FileExistsError where it is taken and must not be overwritten."""
+    """Give a finished file its name in one step. FileExistsError where it is taken, unless overwrite."""
     if not overwrite:
         try:
             os.link(part, path)  # unlike a rename, a link never replaces what another process wrote meanwhile
@@ -310,4 +333,6 @@ def publish(part: Path, path: Path, overwrite: bool) -> None:
 
 
 def already_there(path: Path) -> PictureError:
-    return PictureError(f"{quoted(path)} exists already; choose another name or allow overwriting (--overwrite).")
+    return PictureError(
+        f"{quoted(path)} exists already; choose another name or allow overwriting (--overwrite)."
+    )

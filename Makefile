@@ -1,0 +1,50 @@
+# make app    create .venv, install what the app needs, start the page
+# make test   the same environment and the test requirements, then lint, types, tests
+# Another interpreter: make app PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+
+.PHONY: app test lint types unit install install-test clean
+
+app: install
+	$(BIN)/python app.py
+
+test: install-test
+	@$(MAKE) --no-print-directory lint types unit
+
+lint: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install-test
+	$(BIN)/mypy
+
+unit: install-test
+	$(BIN)/pytest
+
+install: $(VENV)/.installed
+install-test: $(VENV)/.installed-test
+
+# A stamp stands for a finished step: a second call installs nothing unless the requirements changed.
+$(VENV)/.created:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this one is %d.%d; name another: make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# pyiqa's requirements bring two builds of OpenCV with the same files; the one for desktops needs libGL.
+# Where it cannot be imported, the headless build is put over it.
+$(VENV)/.installed: requirements.txt $(VENV)/.created
+	$(PIP) -r requirements.txt
+	$(BIN)/python -c 'import cv2' || $(PIP) --force-reinstall --no-deps opencv-python-headless
+	touch $@
+
+$(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed
+	$(PIP) -r requirements.txt -r requirements-test.txt
+	$(BIN)/python -c 'import cv2' || $(PIP) --force-reinstall --no-deps opencv-python-headless
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
