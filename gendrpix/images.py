@@ -5,6 +5,7 @@ samples. Everything else sees (B, 3, H, W) floats in [-1, 1]. What comes in beco
 out is sRGB, with no EXIF data of the input in it.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Mapping
@@ -284,10 +285,10 @@ def save_png(
         pixels = to_array(image.color, image.alpha, bits)
     else:
         pixels = to_array(image, None, bits)
-    if not overwrite and path.exists():
-        raise already_there(path)
     part = path.with_name(f".{secrets.token_hex(8)}.png.part")
     try:
+        if not overwrite and path.exists():
+            raise FileExistsError(path)
         with part.open("xb") as file:
             write_png(file, pixels, metadata)
             file.flush()
@@ -302,7 +303,8 @@ def save_png(
             "check the folder, its permissions and the free space."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was renamed, or never made
+            part.unlink()
     return path
 
 
