@@ -1,7 +1,7 @@
 """Training samples: photos => crops with their degraded twins, addressed by a global sample index.
 
-Everything about sample i (photo, position, size, flips, degradation, noise) follows from (seed, i) alone. So neither
-the number of worker processes nor that of training processes nor a resume changes what is trained on.
+Everything about sample i (photo, position, size, flips, degradation, noise) follows from (seed, i) alone. So
+neither the number of worker processes nor that of training processes nor a resume changes what is trained on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import logging
 import math
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gendrpix.images import PictureError, is_picture_name, open_picture, resize, to_array, to_pil
+from gendrpix.images import PictureError, is_picture_name, open_picture, resize, to_pil
 from training.config import DataConfig
 from training.degradation import DegradationPlan, DegradationPreset, apply, draw, find_preset, sample_rng
 
@@ -30,18 +31,21 @@ HELD_OUT_SHARE = 0.05
 HELD_OUT_SEED = 20260
 """Seed of the held-out crops: fixed, so that runs with different seeds are checked on the same ones."""
 GIBIBYTE = 1 << 30
+HALF_STEPS = 127.5
+"""8-bit steps in one unit of [-1, 1]."""
 NAMED_AT_MOST = 20
 
 
-# Photos --------------------------------------------------------------------------------------------------------------
+# Photos -----------------------------------------------------------------------------------------------------
 
 
 class PhotoFolder:
     """The photos of a folder and of the folders in it, as (3, H, W) uint8.
 
-    paths: the usable photos in order; sizes: their (height, width); skipped: what was left out, file => reason.
-    Photos are decoded when the folder is opened and kept, as long as they fit into memory_bytes together (a photo of
-    a megapixel takes 3 MB); the rest is decoded again for every draw. ValueError where nothing usable is found.
+    paths: the usable photos in order; sizes: their (height, width); skipped: what was left out, file =>
+    reason. Photos are decoded when the folder is opened and kept, as long as they fit into memory_bytes
+    together (a photo of a megapixel takes 3 MB); the rest is decoded again for every draw. ValueError where
+    nothing usable is found.
     """
 
     def __init__(
@@ -76,7 +80,8 @@ class PhotoFolder:
         return len(self.paths)
 
     def pixels(self, number: int) -> Tensor:
-        """Photo `number` as (3, H, W) uint8. One that has become unreadable gives way to the next, with a warning."""
+        """Photo `number` as (3, H, W) uint8. One that has become unreadable gives way to the next, with a
+        warning."""
         for step in range(len(self)):
             at = (number + step) % len(self)
             if at in self._kept:
@@ -90,7 +95,8 @@ class PhotoFolder:
         raise ValueError(f"No photo of {self.folder} can be read any more; restore the folder and resume.")
 
     def choose(self, share: float) -> int:
-        """The photo at `share` (0 to 1) of the folder's total area: a uniform share picks photos by their area."""
+        """The photo at `share` (0 to 1) of the folder's total area: a uniform share picks photos by their
+        area."""
         return min(int(np.searchsorted(self._cumulated, share, side="right")), len(self) - 1)
 
     def _report(self) -> None:
@@ -133,8 +139,10 @@ def _photos_in(folder: Path) -> list[Path]:
 
 
 def _part_of(paths: Sequence[Path], part: str) -> list[Path]:
-    """ "all", or the "train" or "held-out" files: those with the lowest hashes of their names, at least one, are held
-    out. Adding photos moves few of the others from one part to the other."""
+    """All files, or the training or the held-out ones: HELD_OUT_SHARE of them, at least one.
+
+    Those with the lowest hashes of their names are held out, so that adding photos moves few of the others.
+    """
     if part == "all":
         return list(paths)
     if part not in ("train", "held-out"):
@@ -156,11 +164,15 @@ def _header_size(path: Path) -> tuple[int, int]:
 
 def _decode(path: Path) -> Tensor:
     """(3, H, W) uint8, upright sRGB."""
-    array = to_array(open_picture(path).color)  # (H, W, 3)
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+    return as_bytes(open_picture(path).color[0])
 
 
-# Crops ---------------------------------------------------------------------------------------------------------------
+def as_bytes(color: Tensor) -> Tensor:
+    """Float in [-1, 1] => uint8, a quarter of the memory."""
+    return color.add(1).mul_(HALF_STEPS).round_().to(torch.uint8)
+
+
+# Crops ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +186,8 @@ class CropSettings:
     """None: the input is the target itself, for stages that need no degraded input."""
     negative_probability: float = 0.0
     zoom: tuple[float, float] = (0.5, 1.0)
-    """Range of the photo's reduction before the crop: smaller means sharper pixels and more of the scene. A photo too
-    small for that is reduced less."""
+    """Range of the photo's reduction before the crop: smaller means sharper pixels and more of the scene. A
+    photo too small for that is reduced less."""
     flips: bool = True
     """Mirror and transpose at random, the eight positions equally often."""
     in_turn: bool = False
@@ -199,16 +211,28 @@ class Sample:
     hq: Tensor
     """(3, crop, crop) float32 in [-1, 1]: the target."""
     lq: Tensor
-    """(3, crop, crop) float32 in [-1, 1]: the degraded picture enlarged by `images.resize`, x of the method."""
+    """(3, crop, crop) float32 in [-1, 1]: the degraded picture enlarged by `images.resize`, x of the
+    method."""
     small: Tensor
     """(3, crop / scale, crop / scale) float32 in [-1, 1]: the degraded picture."""
     negative: bool
     photo: Path
     plan: DegradationPlan | None
+    """None where nothing was degraded."""
+
+    def item(self, index: int) -> dict[str, Tensor]:
+        """What a DataLoader collates: "hq", "lq", "negative" (bool) and "index" (int64)."""
+        return {
+            "hq": self.hq,
+            "lq": self.lq,
+            "negative": torch.tensor(self.negative),
+            "index": torch.tensor(index),
+        }
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
-    """Map-style over the global sample index: item i is {"hq", "lq", "negative", "index"}, tensors, see Sample.
+    """Map-style over the global sample index: item i is {"hq", "lq", "negative", "index"}, tensors, see
+    Sample.
 
     Without a length it never ends. Photos smaller than the crop are refused, not enlarged.
     """
@@ -219,8 +243,8 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         shortest = min(min(size) for size in photos.sizes)
         if shortest < settings.crop_px:
             raise ValueError(
-                f"A photo's shorter side has {shortest} pixels and the crop {settings.crop_px}; open the folder with "
-                f"shortest_px={settings.crop_px}, or take smaller crops."
+                f"A photo's shorter side has {shortest} pixels and the crop {settings.crop_px}; open the "
+                f"folder with shortest_px={settings.crop_px}, or take smaller crops."
             )
         self.photos, self.settings, self.seed = photos, settings, seed
         self.length = sys.maxsize if length is None else length
@@ -229,16 +253,11 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        sample = self.sample(index)
-        return {
-            "hq": sample.hq,
-            "lq": sample.lq,
-            "negative": torch.tensor(sample.negative),
-            "index": torch.tensor(index),
-        }
+        return self.sample(index).item(index)
 
     def sample(self, index: int) -> Sample:
-        """Sample `index`. The degradation is drawn last: presets differ in it alone. IndexError past the length."""
+        """Sample `index`. The degradation is drawn last: presets differ in it alone. IndexError past the
+        length."""
         if not 0 <= index < self.length:
             raise IndexError(f"sample {index} is not in 0 to {self.length - 1}")
         settings = self.settings
@@ -247,12 +266,12 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         if settings.in_turn:
             number = index % len(self.photos)
         hq = crop(self.photos.pixels(number), settings, rng)
-        negative = bool(rng.random() < settings.negative_probability)
-        return make_sample(hq, settings, rng, negative=negative, photo=self.photos.paths[number])
+        return make_sample(hq, settings, rng, photo=self.photos.paths[number])
 
 
 def crop(photo: Tensor, settings: CropSettings, rng: np.random.Generator) -> Tensor:
-    """(3, H, W) uint8 => (3, crop, crop) float32 in [-1, 1]: a random square, reduced by a random zoom, flipped."""
+    """(3, H, W) uint8 => (3, crop, crop) float32 in [-1, 1]: a random square, reduced by a random zoom,
+    flipped."""
     shortest = min(photo.shape[-2:])
     zoom = float(rng.uniform(*settings.zoom))
     side = min(shortest, max(settings.crop_px, math.floor(settings.crop_px / zoom + 0.5)))
@@ -260,17 +279,16 @@ def crop(photo: Tensor, settings: CropSettings, rng: np.random.Generator) -> Ten
     left = int(rng.integers(photo.shape[-1] - side + 1))
     flips = rng.random(3) < 0.5
     region = photo[None, :, top : top + side, left : left + side]
-    pixels = resize(region.float() / 127.5 - 1, settings.crop_px, settings.crop_px)[0]
+    pixels = resize(region.float() / HALF_STEPS - 1, settings.crop_px, settings.crop_px)[0]
     if settings.flips:
-        pixels = pixels.flip([axis for axis, on in zip((1, 2), flips, strict=False) if on])
-        pixels = pixels.transpose(1, 2) if flips[2] else pixels
+        pixels = pixels.flip([axis for axis in (1, 2) if flips[axis]])
+        pixels = pixels.transpose(1, 2) if flips[0] else pixels
     return pixels.contiguous()
 
 
-def make_sample(
-    hq: Tensor, settings: CropSettings, rng: np.random.Generator, *, negative: bool, photo: Path
-) -> Sample:
-    """Degrade a target and enlarge the result again."""
+def make_sample(hq: Tensor, settings: CropSettings, rng: np.random.Generator, photo: Path = Path()) -> Sample:
+    """Choose the sign, degrade the target, enlarge the result again."""
+    negative = bool(rng.random() < settings.negative_probability)
     if settings.degradation is None:
         return Sample(hq=hq, lq=hq, small=hq, negative=negative, photo=photo, plan=None)
     plan = draw(settings.degradation, rng, settings.scale)
@@ -280,7 +298,8 @@ def make_sample(
 
 
 def open_crops(config: DataConfig, seed: int) -> tuple[CropDataset, CropDataset]:
-    """Training crops, and crops of the held-out photos: those in turn, unflipped, never negative, the same for all seeds."""
+    """Training crops, and crops of the held-out photos: those in turn, unflipped, never negative, the same
+    for all seeds."""
     preset = None if config.degradation == "none" else find_preset(config.degradation)
     train = CropSettings(
         crop_px=config.crop_px,
@@ -299,7 +318,7 @@ def open_crops(config: DataConfig, seed: int) -> tuple[CropDataset, CropDataset]
     )
 
 
-# Order ---------------------------------------------------------------------------------------------------------------
+# Order ------------------------------------------------------------------------------------------------------
 
 
 def step_sampler(
@@ -307,32 +326,35 @@ def step_sampler(
 ) -> Iterator[list[int]]:
     """The sample indices of this process's batch for every step from start_step to steps - 1.
 
-    In step s process p of N sees `s N batch + p batch + (0 ... batch - 1)`: together what one process with the batch
-    N times as large sees. A resume starts at its step and sees what it would have seen.
+    In step s process p of N sees `s N batch + p batch + (0 ... batch - 1)`: together what one process with
+    the batch N times as large sees. A resume starts at its step and sees what it would have seen.
     """
     if batch < 1 or num_processes < 1 or not 0 <= process_index < num_processes or start_step < 0:
         raise ValueError(
-            f"start_step {start_step}, batch {batch}, process {process_index} of {num_processes}: expected a start of "
-            "at least 0, a batch of at least 1 and a process index below the number of processes."
+            f"start_step {start_step}, batch {batch}, process {process_index} of {num_processes}: expected a "
+            "start of at least 0, a batch of at least 1 and a process index below the number of processes."
         )
-    for step in range(start_step, steps):
-        first = (step * num_processes + process_index) * batch
-        yield list(range(first, first + batch))
+    firsts = ((step * num_processes + process_index) * batch for step in range(start_step, steps))
+    return (list(range(first, first + batch)) for first in firsts)
 
 
-# To look at ----------------------------------------------------------------------------------------------------------
+# To look at -------------------------------------------------------------------------------------------------
 
 
 def contact_sheet(dataset: CropDataset, count: int, start: int = 0) -> Image.Image:
-    """Rows of degraded picture (its pixels enlarged), model input x and target, each with what was done to it."""
-    side, gap, text_px = dataset.settings.crop_px, 4, 14
+    """Rows of degraded picture (its pixels enlarged), model input x and target, each with what was done to
+    it."""
+    side, gap, text_px = dataset.settings.crop_px, 4, 28
     sheet = Image.new("RGB", (3 * side + 4 * gap, count * (side + gap + text_px) + gap), "white")
     pen = ImageDraw.Draw(sheet)
     for row in range(count):
         sample = dataset.sample(start + row)
         top = gap + row * (side + gap + text_px)
         done = sample.plan.describe() if sample.plan else "clean"
-        pen.text((gap, top), f"{'negative: ' if sample.negative else ''}{done}", fill="black")
+        caption = textwrap.wrap(
+            f"{'negative: ' if sample.negative else ''}{done}", sheet.width // 6, max_lines=2
+        )
+        pen.multiline_text((gap, top), "\n".join(caption), fill="black", spacing=1)
         for column, tensor in enumerate((sample.small, sample.lq, sample.hq)):
             picture = to_pil(tensor)
             if picture.width != side:

@@ -1,17 +1,19 @@
 """Synthetic degradation: clean pictures => small, damaged ones.
 
-`draw(preset, rng)` chooses every parameter and gives a plan that can be shown and counted without touching a pixel;
-`apply(plan, image)` does the pixels, a pure function of the two. `degrade` does both for one (seed, sample index).
+`draw(preset, rng)` chooses every parameter and gives a plan that can be shown and counted without touching a
+pixel; `apply(plan, image)` does the pixels, a pure function of the two. `degrade` does both for one (seed,
+sample index).
 
-Numbers: Real-ESRGAN's second-order model (arXiv 2107.10833) as in its published `options/train_realesrgan_x4plus.yml`
-and `realesrgan/data/realesrgan_dataset.py` (xinntao/Real-ESRGAN): two passes of blur, resize, noise and JPEG, then a
-final resize with a sinc filter before or after the last JPEG. Noise is counted in 8-bit steps, as published.
+Numbers: Real-ESRGAN's second-order model (arXiv 2107.10833) as in its published
+`options/train_realesrgan_x4plus.yml` and `realesrgan/data/realesrgan_dataset.py` (xinntao/Real-ESRGAN): two
+passes of blur, resize, noise and JPEG, then a final resize with a sinc filter, before or after the last JPEG.
+Noise is counted in 8-bit steps, as published.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +64,7 @@ MIXED_KINDS: tuple[tuple[KernelKind, float], ...] = (
 )
 
 
-# What may be drawn ---------------------------------------------------------------------------------------------------
+# What may be drawn ------------------------------------------------------------------------------------------
 
 
 def _check_probability(**values: float) -> None:
@@ -90,6 +92,7 @@ class BlurRange:
     generalized_beta: Range = (0.5, 4.0)
     """Drawn from below 1 and from above 1 equally often, as the two halves differ in width."""
     plateau_beta: Range = (1.0, 2.0)
+    """Drawn likewise; with a range that starts at 1, half of the plateaus have exactly 1, as published."""
 
     def __post_init__(self) -> None:
         _check_probability(probability=self.probability, sinc_probability=self.sinc_probability)
@@ -177,7 +180,8 @@ class DegradationPreset:
     final_sinc_probability: float = 0.0
     """A sinc filter with the last resize, before or after the second JPEG, equally often."""
     antialias: bool = False
-    """Low-pass before shrinking by the bilinear and bicubic filters. The published models do not: they alias."""
+    """Low-pass before shrinking by the bilinear and bicubic filters. The published models do not: they
+    alias."""
 
     def __post_init__(self) -> None:
         _check_probability(clean=self.clean_probability, final_sinc=self.final_sinc_probability)
@@ -200,8 +204,8 @@ PRESETS: Mapping[str, DegradationPreset] = {
         ),
         antialias=True,
     ),
-    # AdcSR (arXiv 2411.13383): resize, noise, JPEG and the second blur's probability as published with its code; the
-    # shot noise is that of the public setting with the same numbers, the kernels are Real-ESRGAN's.
+    # AdcSR (arXiv 2411.13383): resize, noise, JPEG and the second blur's probability as published;
+    # the shot noise is that of a public setting with the same numbers, the kernels are Real-ESRGAN's.
     "adcsr": DegradationPreset(
         clean_probability=0.0,
         first=Pass(
@@ -244,7 +248,7 @@ def find_preset(name: str) -> DegradationPreset:
     return PRESETS[name]
 
 
-# What was drawn ------------------------------------------------------------------------------------------------------
+# What was drawn ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,14 +274,17 @@ def sample_rng(seed: int, index: int) -> np.random.Generator:
 
 
 def draw(preset: DegradationPreset, rng: np.random.Generator, scale: int = 4) -> DegradationPlan:
-    """Choose every parameter for one picture. Depends on the preset, the scale and the generator's state alone."""
+    """Choose every parameter for one picture: a function of preset, scale and the generator's state alone.
+
+    Steps that would do nothing (a resize that keeps the size) are left out. ValueError for a scale below 1.
+    """
     if scale < 1:
         raise ValueError(f"scale is {scale}, expected a whole number of at least 1.")
     noise_seed = int(rng.integers(2**63))
     if rng.random() < preset.clean_probability or preset.second is None:
-        steps: list[Step] = [Resize(factor=1.0, divisor=scale, filter="bicubic", antialias=True)]
-        return DegradationPlan(steps=tuple(steps), scale=scale, noise_seed=noise_seed)
-    steps = []
+        reduction = Resize(factor=1.0, divisor=scale, filter="bicubic", antialias=True)
+        return DegradationPlan(steps=effective([reduction]), scale=scale, noise_seed=noise_seed)
+    steps: list[Step] = []
     if preset.first is not None:
         steps += draw_pass(preset.first, rng, 1, preset.antialias)
         steps += draw_jpeg(preset.first.jpeg, rng)
@@ -290,7 +297,20 @@ def draw(preset: DegradationPreset, rng: np.random.Generator, scale: int = 4) ->
         last.append(Blur(kind="sinc", size_px=size, cutoff=float(rng.uniform(math.pi / 3, math.pi))))
     jpeg = draw_jpeg(preset.second.jpeg, rng)
     steps += [*last, *jpeg] if rng.random() < 0.5 else [*jpeg, *last]
-    return DegradationPlan(steps=tuple(steps), scale=scale, noise_seed=noise_seed)
+    return DegradationPlan(steps=effective(steps), scale=scale, noise_seed=noise_seed)
+
+
+def effective(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps without resizes to the size that the picture has anyway."""
+    kept: list[Step] = []
+    size = (1.0, 1)
+    for step in steps:
+        if isinstance(step, Resize):
+            if (step.factor, step.divisor) == size:
+                continue
+            size = (step.factor, step.divisor)
+        kept.append(step)
+    return tuple(kept)
 
 
 def draw_pass(chosen: Pass, rng: np.random.Generator, divisor: int, antialias: bool) -> list[Step]:
@@ -324,11 +344,8 @@ def draw_blur(chosen: BlurRange, rng: np.random.Generator) -> Blur:
     angle, beta = 0.0, 1.0
     if kind.endswith("aniso"):
         sigma_y, angle = float(rng.uniform(*chosen.sigma)), float(rng.uniform(-math.pi, math.pi))
-    if kind.startswith("generalized"):
-        low, high = chosen.generalized_beta
-        beta = float(rng.uniform(low, 1.0) if rng.random() < 0.5 else rng.uniform(1.0, high))
-    elif kind.startswith("plateau"):
-        low, high = chosen.plateau_beta
+    if kind.startswith(("generalized", "plateau")):
+        low, high = chosen.generalized_beta if kind.startswith("generalized") else chosen.plateau_beta
         beta = float(rng.uniform(low, 1.0) if rng.random() < 0.5 else rng.uniform(1.0, high))
     return Blur(kind=kind, size_px=size, sigma_x=sigma_x, sigma_y=sigma_y, angle=angle, beta=beta)
 
@@ -343,14 +360,14 @@ def draw_jpeg(chosen: JpegRange, rng: np.random.Generator) -> list[Step]:
     return [Jpeg(quality=int(rng.integers(chosen.quality[0], chosen.quality[1] + 1)))]
 
 
-# Pixels --------------------------------------------------------------------------------------------------------------
+# Pixels -----------------------------------------------------------------------------------------------------
 
 
 def apply(plan: DegradationPlan, image: Tensor) -> Tensor:
-    """(B, 3, H, W) or (3, H, W) float in [-1, 1] => the same with floor(H / scale) x floor(W / scale), 8-bit values.
+    """Degrade (B, 3, H, W) or (3, H, W) float in [-1, 1] to floor(H / scale) x floor(W / scale) 8-bit levels.
 
-    A batch shares the plan; its noise differs. The result is a function of plan and image alone, on any device.
-    ValueError for other shapes and for pictures smaller than the scale.
+    A batch shares the plan; its noise differs. The result is a function of plan and image alone. ValueError
+    for other shapes and for pictures smaller than the scale.
     """
     if image.ndim not in (3, 4) or image.shape[-3] != 3:
         raise ValueError(f"image has shape {tuple(image.shape)}, expected (B, 3, H, W) or (3, H, W).")

@@ -1,8 +1,9 @@
 """The four steps of a degradation, each as its parameters and as what it does to pixels.
 
-Blur kernels have the shapes of Real-ESRGAN (arXiv 2107.10833, sections 3.2 and 3.3). With q = r^T S^-1 r, r the offset
-from the centre and S the covariance: Gaussian exp(-q / 2), generalised exp(-q^beta / 2), plateau 1 / (1 + q^beta); the
-sinc filter is the circular ideal low pass, w J1(w |r|) / (2 pi |r|), w the cut-off in radians a pixel.
+Blur kernels have the shapes of Real-ESRGAN (arXiv 2107.10833, sections 3.2 and 3.3). With q = r^T S^-1 r, r
+the offset from the centre and S the covariance: Gaussian exp(-q / 2), generalised exp(-q^beta / 2), plateau
+1 / (1 + q^beta); the sinc filter is the circular ideal low pass, w J1(w |r|) / (2 pi |r|), w the cut-off in
+radians a pixel.
 """
 
 from __future__ import annotations
@@ -23,17 +24,16 @@ from gendrpix.images import reflect_pad, to_array
 KernelKind = Literal[
     "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso", "sinc"
 ]
+Filter = Literal["area", "bilinear", "bicubic"]
 
 NEGLIGIBLE = 1e-6
 """Share of a kernel's absolute mass that may be cut off at its edges: far below a tenth of an 8-bit step."""
-Filter = Literal["area", "bilinear", "bicubic"]
-
 STEPS = 255.0
 """8-bit steps from black to white: the unit of the published noise levels, and JPEG's samples."""
 LUMA = (0.2989, 0.587, 0.114)
 
 
-# Parameters ----------------------------------------------------------------------------------------------------------
+# Parameters -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,8 @@ class Blur:
         """One short phrase: "iso blur 1.3"."""
         if self.kind == "sinc":
             return f"sinc {self.cutoff / math.pi:.2f} pi"
-        sigma = f"{self.sigma_x:.1f}" if self.kind.endswith("iso") and self.angle == 0 else ""
-        return f"{self.kind} blur {sigma or f'{self.sigma_x:.1f}/{self.sigma_y:.1f}'}"
+        sigmas = {f"{self.sigma_x:.1f}": None, f"{self.sigma_y:.1f}": None}  # one where they are equal
+        return f"{self.kind} blur {'/'.join(sigmas)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,8 @@ class Resize:
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Target (height, width) for a clean picture of that size."""
-        return tuple(max(1, math.floor(n / self.divisor * self.factor)) for n in (height, width))  # type: ignore[return-value]
+        reduced = (max(1, math.floor(n / self.divisor * self.factor)) for n in (height, width))
+        return next(reduced), next(reduced)
 
     def describe(self) -> str:
         return f"{self.filter} x{self.factor / self.divisor:.2f}"
@@ -113,7 +114,7 @@ class Jpeg:
 Step = Blur | Resize | Noise | Jpeg
 
 
-# Pixels --------------------------------------------------------------------------------------------------------------
+# Pixels -----------------------------------------------------------------------------------------------------
 
 
 def blur_kernel(blur: Blur) -> Tensor:
@@ -126,7 +127,7 @@ def blur_kernel(blur: Blur) -> Tensor:
         radius[half, half] = 1.0  # any value but 0: the limit is put in below
         kernel = blur.cutoff * torch.special.bessel_j1(blur.cutoff * radius) / (2 * math.pi * radius)
         kernel[half, half] = blur.cutoff**2 / (4 * math.pi)
-        return (kernel / kernel.sum()).float()
+        return normalized(kernel)
     cos, sin = math.cos(blur.angle), math.sin(blur.angle)
     q = ((cos * x + sin * y) / blur.sigma_x) ** 2 + ((cos * y - sin * x) / blur.sigma_y) ** 2
     if blur.kind.startswith("plateau"):
@@ -135,17 +136,23 @@ def blur_kernel(blur: Blur) -> Tensor:
         kernel = torch.exp(-0.5 * q**blur.beta)
     else:
         kernel = torch.exp(-0.5 * q)
+    return normalized(kernel)
+
+
+def normalized(kernel: Tensor) -> Tensor:
+    """The kernel as float32, its sum 1."""
     return (kernel / kernel.sum()).float()
 
 
 def trimmed(kernel: Tensor) -> Tensor:
-    """The smallest centred odd square of a kernel that leaves out no more than NEGLIGIBLE of its absolute mass."""
+    """The smallest centred odd square of a kernel that leaves out no more than NEGLIGIBLE of its absolute
+    mass."""
     mass = kernel.abs()
     total, half = float(mass.sum()), kernel.shape[0] // 2
     for cut in range(half, 0, -1):
         inner = kernel[cut : kernel.shape[0] - cut, cut : kernel.shape[0] - cut]
         if total - float(inner.abs().sum()) <= NEGLIGIBLE * total:
-            return inner / inner.sum()
+            return normalized(inner)
     return kernel
 
 
@@ -160,12 +167,12 @@ def convolve(image: Tensor, kernel: Tensor) -> Tensor:
 def gaussian_taps(size_px: int, sigma: float) -> Tensor:
     """(size_px,) float32 samples of a Gaussian that sum to 1."""
     axis = torch.arange(size_px, dtype=torch.float64) - size_px // 2
-    taps = torch.exp(-0.5 * (axis / sigma) ** 2)
-    return (taps / taps.sum()).float()
+    return normalized(torch.exp(-0.5 * (axis / sigma) ** 2))
 
 
 def resized(pixels: Tensor, step: Resize, height: int, width: int) -> Tensor:
-    """Resize as the step says, for a clean picture of height x width. At its own size a picture is left alone."""
+    """Resize as the step says, for a clean picture of height x width. At its own size a picture is left
+    alone."""
     size = step.size(height, width)
     if pixels.shape[-2:] == size:
         return pixels
@@ -218,9 +225,9 @@ def sharpen(
 ) -> Tensor:
     """Unsharp masking, (B, 3, H, W) in [-1, 1] => the same: Real-ESRGAN's optional sharper target.
 
-    `x + weight (x - blur(x))` where the difference is more than threshold_steps 8-bit steps, that mask being softened
-    by the same Gaussian. Its published recipe makes the degraded input from the sharpened picture too, trains L1 and
-    the perceptual loss on it, and the discriminator on the plain one.
+    `x + weight (x - blur(x))` where the difference is more than threshold_steps 8-bit steps, that mask being
+    softened by the same Gaussian. Its published recipe makes the degraded input from the sharpened picture
+    too, trains L1 and the perceptual loss on it, and the discriminator on the plain one.
     """
     taps = gaussian_taps(size_px, sigma)
 
