@@ -280,7 +280,7 @@ def save_png(
     if isinstance(image, Image.Image):
         if bits != 8:
             raise ValueError("a PIL image holds 8 bits a channel; give the tensor to save 16.")
-        pixels = np.asarray(image if image.mode in ("RGB", "RGBA") else image.convert("RGB"))
+        pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     elif isinstance(image, Picture):
         pixels = to_array(image.color, image.alpha, bits)
     else:

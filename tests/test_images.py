@@ -150,6 +150,9 @@ def test_png_round_trip_with_metadata_and_without_exif(tmp_path: Path) -> None:
     transparent = Picture(color=torch.zeros(1, 3, 4, 4), alpha=torch.full((1, 1, 4, 4), 0.2))
     with Image.open(save_png(transparent, tmp_path / "alpha.png")) as saved:
         assert saved.getpixel((0, 0)) == (128, 128, 128, 51)
+    grey_alpha = Image.merge("LA", (Image.new("L", (4, 4), 90), Image.new("L", (4, 4), 51)))
+    with Image.open(save_png(grey_alpha, tmp_path / "alpha.png", overwrite=True)) as saved:
+        assert saved.getpixel((0, 0)) == (90, 90, 90, 51)
     with pytest.raises(ValueError, match="keyword"):
         save_png(source, tmp_path / "bad.png", metadata={"": "x"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha.png", "out.png"]
