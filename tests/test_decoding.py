@@ -345,3 +345,12 @@ def test_threads_read_the_same() -> None:
     for thread in threads:
         thread.join()
     assert all(torch.equal(together[n], alone[n]) for n in range(8))
+
+
+def test_heic_is_read_where_its_package_is_installed() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(photo(64, 48)).save(buffer, quality=95)
+    assert open_picture(buffer.getvalue()).width == 64
+    with pytest.raises(PictureError, match="64 x 48"):
+        open_picture(buffer.getvalue(), Limits(max_pixels=100))
