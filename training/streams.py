@@ -65,8 +65,9 @@ def hub_photos(name: str, *, split: str = "train", column: str = "image", **opti
         if table.column_names is not None and column not in table.column_names:
             raise ValueError(f"{name} has no column {column!r}; it has {', '.join(table.column_names)}.")
         table = table.cast_column(column, datasets.Image(decode=False))
-        for number, record in enumerate(table):
-            yield f"{name}[{number}]", partial(_hub_bytes, record[column], f"{name}[{number}].{column}")
+        # in batches of one: plain iteration would deal the shards out to the workers
+        for number, records in enumerate(table.iter(batch_size=1)):
+            yield f"{name}[{number}]", partial(_hub_bytes, records[column][0], f"{name}[{number}].{column}")
 
     return photos
 
@@ -112,8 +113,8 @@ class StreamedCrops(IterableDataset[dict[str, Tensor]]):
     ) -> None:
         if batch < 1 or not 0 <= process_index < num_processes or start_step < 0:
             raise ValueError(
-                f"batch is {batch}, start_step {start_step}, process {process_index} of {num_processes}; give "
-                "a batch of at least 1, a start of at least 0 and a process below their number."
+                f"batch is {batch}, start_step {start_step}, process {process_index} of {num_processes}; "
+                "give a batch of at least 1, a start of at least 0 and a process below their number."
             )
         self.photos, self.settings, self.seed = photos, settings, seed
         self.batch, self.steps, self.start_step = batch, steps, start_step

@@ -1,0 +1,67 @@
+"""The two ways from a picture to the UNet's grid and back, behind one encode / decode.
+
+A codec maps pixels, (B, 3, H, W) float in [-1, 1] with H and W multiples of 8, to hidden maps,
+(B, C, H/8, W/8) float, and back.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from diffusers import AutoencoderDC
+from torch import Tensor
+from torch.nn import functional as F
+
+from gendrpix.networks import Autoencoder
+from gendrpix.specs import PATCH, Domain
+
+
+class Codec(Protocol):
+    """Anything with this pair of conversions."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels => hidden."""
+
+    def decode(self, hidden: Tensor) -> Tensor:
+        """Hidden => pixels, not clamped."""
+
+
+class PixelCodec:
+    """Pixel-unshuffle and pixel-shuffle by 8: lossless, no weights, C = 192."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels => (B, 192, H/8, W/8); `U8` of the paper."""
+        return F.pixel_unshuffle(pixels, PATCH)
+
+    def decode(self, hidden: Tensor) -> Tensor:
+        """(B, 192, H/8, W/8) => pixels; `S8` of the paper."""
+        return F.pixel_shuffle(hidden, PATCH)
+
+
+class LatentCodec:
+    """A frozen or trained autoencoder: `z = (mode - shift) * scaling_factor`, and its inverse before decoding."""
+
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        self.autoencoder = autoencoder
+        self.scale = float(autoencoder.config.scaling_factor)
+        self.shift = float(getattr(autoencoder.config, "shift_factor", None) or 0.0)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels => (B, 16, H/8, W/8) latents: the posterior's mode, shifted and scaled to about unit variance."""
+        encoded = self.autoencoder.encode(pixels)
+        mode: Tensor = encoded.latent if isinstance(self.autoencoder, AutoencoderDC) else encoded.latent_dist.mode()
+        return (mode - self.shift) * self.scale
+
+    def decode(self, hidden: Tensor) -> Tensor:
+        """(B, 16, H/8, W/8) latents => pixels."""
+        decoded: Tensor = self.autoencoder.decode(hidden / self.scale + self.shift).sample
+        return decoded
+
+
+def codec_for(domain: Domain, autoencoder: Autoencoder | None) -> Codec:
+    """The codec of a domain. Raises ValueError where a latent one is asked for without an autoencoder."""
+    if domain == "pixel":
+        return PixelCodec()
+    if autoencoder is None:
+        raise ValueError("This restorer works on latents and needs an autoencoder; none was given. Pass `vae=`.")
+    return LatentCodec(autoencoder)

@@ -1,0 +1,270 @@
+"""The three restorers as diffusers pipelines: prepare, encode, predict, decode, crop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import PIL.Image
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import BaseOutput
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gendrpix import guidance as padcfg
+from gendrpix.codecs import codec_for
+from gendrpix.guidance import NEG_PAD, POS_PAD, Branches, Offset
+from gendrpix.images import Picture, open_picture, output_size, pad_to_multiple, resize, to_pil
+from gendrpix.networks import Autoencoder, predict
+from gendrpix.specs import FORMAT_VERSION, PATCH, RESTORER_SPECS, Form, RestorerSpec
+from gendrpix.weights import find_folder, find_restorer_folder, load_autoencoder
+
+logger = logging.getLogger(__name__)
+
+PROMPTS_FILE = "prompts.safetensors"
+ImageInput = Picture | PIL.Image.Image
+Restored = list[PIL.Image.Image] | NDArray[np.float32] | Tensor
+
+
+@dataclass
+class RestorationOutput(BaseOutput):  # type: ignore[misc]
+    """What a restorer returns.
+
+    images: list of PIL pictures, (B, H, W, 3) float32 array in [0, 1], or (B, 3, H, W) tensor in [-1, 1].
+    positive, negative: the two guided branches before the mix, (B, 3, H, W) tensors, if they were asked for.
+    """
+
+    images: Restored
+    positive: Tensor | None = None
+    negative: Tensor | None = None
+
+
+class RestorerPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """One evaluation of a UNet between two codecs; the subclasses name which.
+
+    `unet`'s ends must have the channels that the restorer's domains have; `prompts` is (2, L, D), the positive and
+    the negative embedding; `form` tells how the UNet's output is read (`gendrpix.networks.predict`).
+    """
+
+    restorer: ClassVar[RestorerSpec]
+    model_cpu_offload_seq = "vae->unet->vae"
+    _optional_components: ClassVar[list[str]] = ["vae"]
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        vae: Autoencoder | None = None,
+        prompts: Tensor | None = None,
+        form: Form = "residual",
+        timestep: int = 500,
+        model: str = "mini",
+        format_version: int = FORMAT_VERSION,
+        shared_vae: str | None = None,
+    ) -> None:
+        super().__init__()
+        if format_version != FORMAT_VERSION:
+            raise ValueError(
+                f"These weights have format version {format_version}; this gendrpix reads version {FORMAT_VERSION}. "
+                f"{'Upgrade gendrpix' if format_version > FORMAT_VERSION else 'Export the weights again'}."
+            )
+        if prompts is None or prompts.ndim != 3 or prompts.shape[0] != 2:
+            got = None if prompts is None else tuple(prompts.shape)
+            raise ValueError(f"prompts must be a (2, L, D) tensor, positive and negative embedding; got {got}.")
+        self.register_modules(unet=unet, vae=vae)
+        self.register_to_config(
+            form=form, timestep=timestep, model=model, format_version=format_version, shared_vae=shared_vae
+        )
+        self.prompts = prompts
+        self._reader = codec_for(self.restorer.reads, vae)
+        self._writer = codec_for(self.restorer.writes, vae)
+
+    # Loading and saving --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+        """Load from a folder or a hub id. An autoencoder shared by several restorers is found beside the folder."""
+        folder = find_folder(pretrained_model_name_or_path, revision=kwargs.pop("revision", None))
+        config = cls.load_config(folder)
+        prompts_file = folder / PROMPTS_FILE
+        if not prompts_file.is_file():
+            raise ValueError(f"{folder} has no {PROMPTS_FILE}: it is no gendrpix restorer. Pass a folder saved by one.")
+        kwargs.setdefault("prompts", load_file(prompts_file)["prompts"])
+        if config.get("shared_vae") and "vae" not in kwargs:
+            kwargs["vae"] = load_autoencoder(folder / config["shared_vae"], kwargs.get("torch_dtype", torch.float32))
+        pipeline: Self = super().from_pretrained(str(folder), **kwargs)
+        return pipeline
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, shared_vae: str | None = None, **kwargs: Any) -> None:
+        """Save as a diffusers folder with the prompt embeddings beside.
+
+        `shared_vae` is the path, relative to the folder, of an autoencoder saved elsewhere: it is then not stored again.
+        """
+        vae = self.vae
+        self.register_to_config(shared_vae=shared_vae)
+        if shared_vae is not None:
+            self.register_modules(vae=None)
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            if shared_vae is not None:
+                self.register_modules(vae=vae)
+        save_file({"prompts": self.prompts.contiguous()}, Path(save_directory) / PROMPTS_FILE)
+
+    # Restoring -----------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        *,
+        scale: float = 4.0,
+        guidance: float | None = None,
+        pos_pad: Offset = POS_PAD,
+        neg_pad: Offset = NEG_PAD,
+        plain_cfg: bool = False,
+        batched: bool = True,
+        return_branches: bool = False,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+    ) -> RestorationOutput:
+        """Restore and enlarge one picture or many.
+
+        scale: 1 to 8; the output has `floor(n * scale + 0.5)` pixels a side.
+        guidance: PadCFG's omega, GenDR-Pix only; None is one unpadded pass with the positive embedding.
+        pos_pad, neg_pad: offsets of the two branches, rows and columns, 0 to 7. plain_cfg leaves both unpadded.
+        batched: run the two branches as one batch (faster) or one after the other (less memory).
+        output_type: "np" and "pt" need outputs of one size; they carry no alpha.
+        """
+        if not 1.0 <= scale <= 8.0:
+            raise ValueError(f"scale is {scale}, expected 1 to 8.")
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"output_type is {output_type!r}, expected 'pil', 'np' or 'pt'.")
+        if guidance is None and return_branches:
+            raise ValueError("There are no branches without guidance; pass guidance=OMEGA with return_branches=True.")
+        pictures = [open_picture(one) if not isinstance(one, Picture) else one for one in as_list(image)]
+        results, kept = [], []
+        for picture in self.progress_bar(pictures):
+            pixels = self.prepare(picture, scale)
+            if guidance is None:
+                results.append(self.restore(pixels))
+            else:
+                branches = self.restore_branches(
+                    pixels, pos_pad=pos_pad, neg_pad=neg_pad, plain_cfg=plain_cfg, batched=batched
+                )
+                results.append(padcfg.mix(branches, guidance).clamp(-1, 1))
+                kept.append(branches)
+        self.maybe_free_model_hooks()
+        images = _as_output(results, pictures, output_type)
+        if not return_branches:
+            return RestorationOutput(images=images)
+        positive, negative = (_stack(branch) for branch in zip(*kept, strict=True))
+        return RestorationOutput(images=images, positive=positive, negative=negative)
+
+    def prepare(self, picture: Picture, scale: float) -> Tensor:
+        """Picture => (1, 3, H, W) in [-1, 1] at the output size, on the pipeline's device and in its dtype."""
+        height, width = output_size(picture.height, picture.width, scale)
+        return resize(picture.color.to(self.device), height, width).to(self.unet.dtype)
+
+    @torch.inference_mode()
+    def restore(self, pixels: Tensor) -> Tensor:
+        """One unpadded pass with the positive embedding: (B, 3, H, W) in [-1, 1] => the same, clamped."""
+        height, width = pixels.shape[-2:]
+        restored = self._predict(pad_to_multiple(pixels, PATCH), self.prompts[:1])
+        return restored[..., :height, :width].clamp(-1, 1)
+
+    @torch.inference_mode()
+    def restore_branches(
+        self,
+        pixels: Tensor,
+        *,
+        pos_pad: Offset = POS_PAD,
+        neg_pad: Offset = NEG_PAD,
+        plain_cfg: bool = False,
+        batched: bool = True,
+    ) -> Branches:
+        """PadCFG's two branches, (B, 3, H, W) each, not clamped; `guidance.mix` makes the result of them."""
+        if not self.restorer.guided:
+            raise ValueError(f"Guidance is defined for GenDR-Pix only, not for {self.restorer.label}; pass guidance=None.")
+        height, width = pixels.shape[-2:]
+        whole = pad_to_multiple(pixels, PATCH)
+        if plain_cfg:
+            branches = padcfg.predict_plain_branches(self._predict, whole, self.prompts, batched=batched)
+        else:
+            branches = padcfg.predict_branches(
+                self._predict, whole, self.prompts, pos_pad=pos_pad, neg_pad=neg_pad, batched=batched
+            )
+        return Branches(*(branch[..., :height, :width] for branch in branches))
+
+    def _predict(self, pixels: Tensor, prompts: Tensor) -> Tensor:
+        """Pixels with sides that are multiples of 8 => pixels, not clamped."""
+        prompts = prompts.to(pixels.device, pixels.dtype)
+        hidden = predict(
+            self.unet, self._reader.encode(pixels), prompts, timestep=self.config.timestep, form=self.config.form
+        )
+        return self._writer.decode(hidden)
+
+
+class GenDRPipeline(RestorerPipeline):
+    """GenDR: `D(f(E(x)))`, one step in the latent space (arXiv 2503.06790)."""
+
+    restorer = RESTORER_SPECS["gendr"]
+
+
+class GenDRAdcPipeline(RestorerPipeline):
+    """GenDR-Adc: `D(G1(U8(x), t, c))`, no encoder (arXiv 2602.10630)."""
+
+    restorer = RESTORER_SPECS["gendr-adc"]
+
+
+class GenDRPixPipeline(RestorerPipeline):
+    """GenDR-Pix: `S8(G2(U8(x), t, c))`, no autoencoder at all; with guidance, PadCFG (arXiv 2602.10630)."""
+
+    restorer = RESTORER_SPECS["gendr-pix"]
+
+
+PIPELINES: dict[str, type[RestorerPipeline]] = {
+    pipeline.restorer.name: pipeline for pipeline in (GenDRPipeline, GenDRAdcPipeline, GenDRPixPipeline)
+}
+
+
+def load_restorer(
+    name: str, weights: str | Path = "mini", *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> RestorerPipeline:
+    """The restorer of that name, ready on `device`; `weights` is a bundled family, a folder or a hub id."""
+    pipeline = PIPELINES[name] if name in PIPELINES else None
+    folder = find_restorer_folder(name, weights)
+    assert pipeline is not None, "find_restorer_folder refuses unknown names"
+    loaded = pipeline.from_pretrained(folder, torch_dtype=dtype)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded.to(device)
+
+
+def as_list(image: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
+    """One picture or many, as a list. Raises ValueError for none."""
+    images = [image] if isinstance(image, Picture | PIL.Image.Image) else list(image)
+    if not images:
+        raise ValueError("No picture was given; pass one or more.")
+    return images
+
+
+def _as_output(results: list[Tensor], pictures: list[Picture], output_type: str) -> Restored:
+    if output_type == "pil":
+        pairs = zip(results, pictures, strict=True)
+        return [to_pil(result, picture.alpha) for result, picture in pairs]
+    stacked = _stack(results)
+    if output_type == "pt":
+        return stacked
+    array: NDArray[np.float32] = (stacked.float() / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
+    return array
+
+
+def _stack(results: Sequence[Tensor]) -> Tensor:
+    sizes = {tuple(result.shape[-2:]) for result in results}
+    if len(sizes) > 1:
+        raise ValueError(f"The results have different sizes {sorted(sizes)}; ask for output_type='pil', or one by one.")
+    return torch.cat(list(results))

@@ -1,0 +1,180 @@
+"""Frozen descriptions of the models and the restorers, and the registries that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+PATCH = 8
+"""Pixels per side of one UNet position: the autoencoder's reduction, and the factor of the pixel-unshuffle."""
+
+FORMAT_VERSION = 1
+"""Version of the saved pipeline configuration; a folder saved with another one is refused by name."""
+
+Form = Literal["epsilon", "residual", "direct"]
+Domain = Literal["pixel", "latent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The geometry of one model family: a UNet, an autoencoder, and how the two are used."""
+
+    name: str
+    unet: Mapping[str, Any]
+    """Arguments of `UNet2DConditionModel`, without `in_channels` and `out_channels`."""
+    autoencoder_class: Literal["AutoencoderKL", "AutoencoderDC"]
+    autoencoder: Mapping[str, Any]
+    """Arguments of the autoencoder's class in diffusers."""
+    latent_channels: int
+    prompt_tokens: int
+    """Length of the two stored prompt embeddings."""
+    timestep: int
+    """The one timestep at which the UNet is asked, 0 to 999."""
+    window_tokens: tuple[int, ...]
+    """Side, in tokens, of the self-attention field seen in training, one per resolution level."""
+    forms: Mapping[str, Form]
+    """How each restorer reads its UNet's output."""
+
+    def __post_init__(self) -> None:
+        levels = len(self.unet["block_out_channels"])
+        if len(self.window_tokens) != levels:
+            raise ValueError(
+                f"{self.name}: window_tokens has {len(self.window_tokens)} entries, expected one per level ({levels})."
+            )
+        if not 0 <= self.timestep < 1000:
+            raise ValueError(f"{self.name}: timestep is {self.timestep}, expected 0 to 999.")
+
+    @property
+    def prompt_channels(self) -> int:
+        """Width of the prompt embeddings."""
+        return int(self.unet["cross_attention_dim"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestorerSpec:
+    """What distinguishes a restorer: the domain its UNet reads and the one it writes."""
+
+    name: str
+    label: str
+    reads: Domain
+    writes: Domain
+    guided: bool
+    """Whether classifier-free guidance (PadCFG) is defined for it."""
+
+    def channels(self, model: ModelSpec) -> tuple[int, int]:
+        """UNet (input, output) channels for a model family: 192 for pixels (8 * 8 * RGB), else the latent's."""
+        width = {"pixel": 3 * PATCH * PATCH, "latent": model.latent_channels}
+        return width[self.reads], width[self.writes]
+
+
+RESTORER_SPECS: Mapping[str, RestorerSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            RestorerSpec(name="gendr", label="GenDR", reads="latent", writes="latent", guided=False),
+            RestorerSpec(name="gendr-adc", label="GenDR-Adc", reads="pixel", writes="latent", guided=False),
+            RestorerSpec(name="gendr-pix", label="GenDR-Pix", reads="pixel", writes="pixel", guided=True),
+        )
+    }
+)
+
+
+def _unet_levels(count: int) -> dict[str, tuple[str, ...]]:
+    """Cross-attention at every level but the last, as in Stable Diffusion 2.1."""
+    crossed = count - 1
+    return {
+        "down_block_types": ("CrossAttnDownBlock2D",) * crossed + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * crossed,
+    }
+
+
+_SD21 = ModelSpec(
+    name="sd21",
+    unet=MappingProxyType(
+        {
+            "sample_size": 64,
+            "block_out_channels": (320, 640, 1280, 1280),
+            **_unet_levels(4),
+            "layers_per_block": 2,
+            "cross_attention_dim": 1024,
+            "attention_head_dim": (5, 10, 20, 20),
+            "use_linear_projection": True,
+        }
+    ),
+    autoencoder_class="AutoencoderKL",
+    autoencoder=MappingProxyType(
+        {
+            "in_channels": 3,
+            "out_channels": 3,
+            "latent_channels": 16,
+            "block_out_channels": (128, 128, 256, 512),
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "layers_per_block": 2,
+            "norm_num_groups": 32,
+            "sample_size": 512,
+            "scaling_factor": 0.2614,
+        }
+    ),
+    latent_channels=16,
+    prompt_tokens=77,
+    timestep=500,
+    window_tokens=(64, 32, 16, 8),
+    forms=MappingProxyType({"gendr": "epsilon", "gendr-adc": "direct", "gendr-pix": "residual"}),
+)
+
+_MINI = ModelSpec(
+    name="mini",
+    unet=MappingProxyType(
+        {
+            "sample_size": 24,
+            "block_out_channels": (96, 160, 224),
+            **_unet_levels(3),
+            "layers_per_block": 1,
+            "cross_attention_dim": 64,
+            "attention_head_dim": (3, 5, 7),
+            "use_linear_projection": True,
+        }
+    ),
+    autoencoder_class="AutoencoderDC",
+    autoencoder=MappingProxyType(
+        {
+            "in_channels": 3,
+            "latent_channels": 16,
+            "attention_head_dim": 32,
+            "encoder_block_types": "ResBlock",
+            "decoder_block_types": "ResBlock",
+            "encoder_block_out_channels": (32, 64, 128, 128),
+            "decoder_block_out_channels": (32, 64, 128, 128),
+            "encoder_layers_per_block": (0, 2, 2, 2),
+            "decoder_layers_per_block": (1, 1, 2, 3),
+            "encoder_qkv_multiscales": ((), (), (), ()),
+            "decoder_qkv_multiscales": ((), (), (), ()),
+            "upsample_block_type": "pixel_shuffle",
+            "downsample_block_type": "pixel_unshuffle",
+        }
+    ),
+    latent_channels=16,
+    prompt_tokens=4,
+    timestep=500,
+    window_tokens=(24, 12, 6),
+    forms=MappingProxyType({"gendr": "residual", "gendr-adc": "direct", "gendr-pix": "residual"}),
+)
+
+MODEL_SPECS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (_SD21, _MINI)})
+
+
+def find_model(name: str) -> ModelSpec:
+    """The model family of that name. Raises ValueError naming the known ones."""
+    if name not in MODEL_SPECS:
+        raise ValueError(f"Unknown model {name!r}: expected one of {', '.join(MODEL_SPECS)}.")
+    return MODEL_SPECS[name]
+
+
+def find_restorer(name: str) -> RestorerSpec:
+    """The restorer of that name. Raises ValueError naming the known ones."""
+    if name not in RESTORER_SPECS:
+        raise ValueError(f"Unknown restorer {name!r}: expected one of {', '.join(RESTORER_SPECS)}.")
+    return RESTORER_SPECS[name]

@@ -1,0 +1,59 @@
+"""`python -m training STAGE --preset mini --data FOLDER --run FOLDER`: every stage of the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from training.config import PRESETS, StageConfig
+from training.run import TrainingStopped
+
+DATA_VARIABLE = "GENDRPIX_DATA"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one stage; 0 on success, 1 with a sentence on a fault of the input or of the run."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    stage, rest = (words[0], words[1:]) if words else ("", [])
+    if stage not in PRESETS:
+        print(f"usage: python -m training {{{','.join(PRESETS)}}} --preset NAME --data.folder FOLDER --run FOLDER")
+        return 0 if stage in ("-h", "--help") else 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        config = parse(stage, rest)
+        train = importlib.import_module(f"training.{stage}").train
+        weights = train(config)
+    except (ValueError, TrainingStopped) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{stage}: weights in {weights}")
+    return 0
+
+
+def parse(stage: str, words: Sequence[str]) -> StageConfig:
+    """The stage's preset with the options of the command line laid over it."""
+    presets, words = PRESETS[stage], list(words)
+    name = "mini"
+    if "--preset" in words:
+        at = words.index("--preset")
+        name = words[at + 1] if at + 1 < len(words) else ""
+        del words[at : at + 2]
+    if name not in presets:
+        raise ValueError(f"{stage} has no preset {name!r}; expected one of {', '.join(presets)}.")
+    default = presets[name]
+    if folder := os.environ.get(DATA_VARIABLE):
+        data = dataclasses.replace(default.data, folder=Path(folder))
+        default = dataclasses.replace(default, data=data)
+    return tyro.cli(type(default), default=default, args=words, prog=f"python -m training {stage} --preset {name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

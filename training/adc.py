@@ -1,0 +1,144 @@
+"""Stage I, `adc`: GenDR-Adc. The encoder goes; the UNet reads the pixel-unshuffled picture (arXiv 2602.10630).
+
+    L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu)), the discriminator's features being the GenDR UNet's
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from gendrpix.codecs import LatentCodec, PixelCodec
+from gendrpix.networks import predict, replace_conv_in
+from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline
+from gendrpix.specs import RESTORER_SPECS, find_model
+from training.checkpoint import export
+from training.config import AdcConfig
+from training.data import open_crops
+from training.discriminator import DiscriminatorHeads, FrozenFeatures
+from training.losses import discriminator_loss, generator_loss, l1_loss
+from training.run import Run, keep_trainable
+from training.validation import averaged, held_out, validate
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: AdcConfig) -> Path:
+    """Train, resuming where the run folder stands; returns the folder of the exported pipeline."""
+    # Set-up
+    if config.backbone == "adc":
+        raise ValueError('Stage I has no GenDR-Adc yet to judge it: backbone must be "gendr" or "none".')
+    run = Run(config, "adc")
+    accelerator, loop = run.accelerator, config.loop
+    device = accelerator.device
+    torch.manual_seed(loop.seed)
+
+    # Data
+    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
+    checked = held_out(held_out_crops, 16, device)
+
+    # Models
+    spec = find_model(config.model)
+    teacher = GenDRPipeline.from_pretrained(config.teacher).to(device)
+    teacher_unet, prompts = keep_trainable(teacher.unet, trainable=False), teacher.prompts.to(device)
+    keep_trainable(teacher.vae, trainable=False)
+    latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
+    in_channels, _ = RESTORER_SPECS["gendr-adc"].channels(spec)
+    unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
+    unet.to(device, memory_format=torch.channels_last)
+    ema = EMAModel(unet.parameters(), decay=loop.ema_decay, use_ema_warmup=True, power=0.75)
+    features = FrozenFeatures(teacher.unet, prompts[:1], spec.timestep)
+    heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
+    adversarial = config.backbone != "none" and config.adversarial_weight > 0
+
+    def student(pixels: Tensor, prompt: Tensor) -> Tensor:
+        """Pixels => restored latents."""
+        return predict(
+            unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=spec.forms["gendr-adc"]
+        )
+
+    # Optimisers
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay
+    )
+    heads_optimizer = torch.optim.AdamW(
+        heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
+    )
+    unet, heads, optimizer, heads_optimizer = accelerator.prepare(unet, heads, optimizer, heads_optimizer)
+    accelerator.register_for_checkpointing(ema)
+
+    # Resume
+    first_step = run.resume()
+    bar = run.progress(first_step)
+
+    # Loop
+    for step, batch in enumerate(run.batches(crops, first_step), start=first_step):
+        negative = batch["negative"]
+        target_pixels = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
+        with accelerator.accumulate(unet, heads), accelerator.autocast():
+            # Teacher: a negative sample's target is its own input
+            with torch.no_grad():
+                z_lq, z_truth = latents.encode(torch.cat([batch["lq"], target_pixels])).chunk(2)
+                z_restored = predict(
+                    teacher_unet, z_lq, prompts[:1], timestep=spec.timestep, form=teacher.config.form
+                )
+                z_teacher = torch.where(negative[:, None, None, None], z_lq, z_restored)
+
+            # Generator phase
+            keep_trainable(heads, trainable=False)
+            z_student = student(batch["lq"], prompts[negative.long()]).float()
+            distill, truth = l1_loss(z_student, z_teacher), l1_loss(z_student, z_truth)
+            loss = config.distill_weight * distill + config.truth_weight * truth
+            terms = {"distill": distill.detach(), "truth": truth.detach()}
+            shown = ~negative
+            judged = adversarial and step >= config.adversarial_start and bool(shown.any())
+            if judged:
+                fooled = generator_loss(heads(features(z_student[shown])))
+                loss = loss + config.adversarial_weight * fooled
+                terms["generator"] = fooled.detach()
+            lr = run.learning_rate_at(step, loop.learning_rate)
+            run.update(loss, optimizer, unet.parameters(), lr, step)
+
+            # Discriminator phase
+            if judged:
+                keep_trainable(heads, trainable=True)
+                real = z_teacher if config.real == "teacher" else z_truth
+                with torch.no_grad():
+                    maps = [features(z[shown]) for z in (real, z_student.detach())]
+                judgement = discriminator_loss(*(heads(one) for one in maps))
+                terms["discriminator"] = judgement.detach()
+                run.update(judgement, heads_optimizer, heads.parameters(), config.discriminator_learning_rate, step)
+        ema.step(unet.parameters())
+        run.report(bar, step + 1, terms)
+
+        if run.due(step + 1, loop.sample_every):
+            with averaged(ema, accelerator.unwrap_model(unet)):
+                figures = validate(
+                    lambda x: latents.decode(student(x, prompts[:1])),
+                    checked,
+                    run.folder / "samples" / f"{step + 1:06d}.png",
+                )
+            accelerator.log(figures, step=step + 1)
+            logger.info("adc: step %d: %s", step + 1, figures)
+        if run.due(step + 1, loop.checkpoint_every):
+            run.save(step + 1)
+
+    # Export
+    own = accelerator.unwrap_model(unet)
+    ema.copy_to(own.parameters())
+    pipeline = GenDRAdcPipeline(
+        unet=own,
+        vae=teacher.vae,
+        prompts=prompts,
+        form=spec.forms["gendr-adc"],
+        timestep=spec.timestep,
+        model=spec.name,
+    )
+    weights = export(accelerator, {"gendr-adc": pipeline}, run.folder / "weights")
+    run.finish()
+    return weights / "gendr-adc"

@@ -1,0 +1,90 @@
+"""Stage `autoencoder`: the small 8x, 16-channel autoencoder of the `mini` family, from clean crops alone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderDC
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from gendrpix.codecs import LatentCodec
+from gendrpix.networks import build_autoencoder
+from gendrpix.specs import find_model
+from training.checkpoint import export
+from training.config import AutoencoderConfig
+from training.data import open_crops
+from training.run import Run
+from training.validation import averaged, held_out, validate
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: AutoencoderConfig) -> Path:
+    """Train, resuming where the run folder stands; returns the folder of the exported weights."""
+    # Set-up
+    run = Run(config, "autoencoder")
+    accelerator, loop = run.accelerator, config.loop
+    torch.manual_seed(loop.seed)
+
+    # Data
+    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
+    checked = held_out(held_out_crops, 16, accelerator.device)
+
+    # Model
+    model = build_autoencoder(find_model(config.model))
+    if not isinstance(model, AutoencoderDC):
+        raise ValueError(f"{config.model} uses a ready-made autoencoder; only `mini`'s is trained here.")
+    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema = EMAModel(model.parameters(), decay=loop.ema_decay, use_ema_warmup=True, power=0.75)
+
+    # Optimiser
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay
+    )
+    model, optimizer = accelerator.prepare(model, optimizer)
+    accelerator.register_for_checkpointing(ema)
+
+    # Resume
+    first_step = run.resume()
+    bar = run.progress(first_step)
+
+    # Loop
+    for step, batch in enumerate(run.batches(crops, first_step), start=first_step):
+        pixels = batch["hq"]
+        with accelerator.accumulate(model), accelerator.autocast():
+            output: Tensor = model(pixels).sample.float()
+            l1, l2 = F.l1_loss(output, pixels), F.mse_loss(output, pixels)
+            loss = config.l1_weight * l1 + config.l2_weight * l2
+            run.update(loss, optimizer, model.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+        ema.step(model.parameters())
+        run.report(bar, step + 1, {"l1": l1, "l2": l2})
+
+        if run.due(step + 1, loop.sample_every):
+            own = accelerator.unwrap_model(model)
+            with averaged(ema, own):
+                figures = validate(
+                    lambda _: own(checked["hq"]).sample, checked, run.folder / "samples" / f"{step + 1:06d}.png"
+                )
+            accelerator.log(figures, step=step + 1)
+            logger.info("autoencoder: step %d: held-out PSNR %.2f dB", step + 1, figures["held_out_psnr"])
+        if run.due(step + 1, loop.checkpoint_every):
+            run.save(step + 1)
+
+    # Export
+    own = accelerator.unwrap_model(model)
+    ema.copy_to(own.parameters())
+    own.register_to_config(scaling_factor=_latent_scale(own, checked["hq"]))
+    weights = export(accelerator, {"autoencoder": own}, run.folder / "weights")
+    run.finish()
+    return weights
+
+
+@torch.inference_mode()
+def _latent_scale(model: AutoencoderDC, pixels: Tensor) -> float:
+    """The factor that gives the latents of `pixels` unit variance."""
+    model.register_to_config(scaling_factor=1.0)
+    return 1.0 / float(LatentCodec(model.eval()).encode(pixels).std())

@@ -1,0 +1,183 @@
+"""Every setting of every training stage, with its preset. Plain values, checked when built, saved with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Backbone = Literal["none", "gendr", "adc"]
+Perceptual = Literal["none", "encoder", "lpips-squeeze", "lpips-vgg"]
+RealImage = Literal["teacher", "truth"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the pictures come from and what is done to them."""
+
+    folder: Path = Path()
+    """Folder of photos, searched recursively. No default that works: pass `--data`."""
+    degradation: str = "mild"
+    """Preset of `training.degradation`: "mild", "adcsr" or "real-esrgan"."""
+    scale: int = 4
+    """Down-scaling factor of the degradation."""
+    crop_px: int = 128
+    """Side of the square training crop, a multiple of 8."""
+    negative_probability: float = 0.1
+    """Share of the samples trained with `c_neg`, whose target is the degraded input itself."""
+    num_workers: int = 1
+    """Loader processes for each training process."""
+
+    def __post_init__(self) -> None:
+        if self.crop_px <= 0 or self.crop_px % 8:
+            raise ValueError(f"crop_px is {self.crop_px}, expected a positive multiple of 8.")
+        if not 0.0 <= self.negative_probability < 1.0:
+            raise ValueError(f"negative_probability is {self.negative_probability}, expected 0 to below 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """What every stage's loop shares."""
+
+    steps: int = 1000
+    batch: int = 4
+    """Samples for each process and micro-step."""
+    accumulate: int = 1
+    """Micro-steps whose gradients are added before an optimiser step."""
+    seed: int = 0
+    learning_rate: float = 2e-4
+    final_learning_rate: float = 1e-6
+    """Reached by a cosine at the last step."""
+    warmup_steps: int = 50
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+    sample_every: int = 200
+    """Steps between validations: held-out PSNR and a sample grid. 0 turns them off."""
+    tracker: Literal["tensorboard", "none"] = "tensorboard"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """The settings common to all stages."""
+
+    preset: str
+    model: str = "mini"
+    """Model family of `gendrpix.specs`."""
+    run: Path = Path()
+    """Folder of the run: resolved config, checkpoints, log, samples, exported weights."""
+    resume: bool = True
+    """Go on from the run folder's last complete checkpoint, if it has one."""
+    data: DataConfig = field(default_factory=DataConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(StageConfig):
+    """Reconstruction of clean crops; sets the latents' scale when it ends."""
+
+    l1_weight: float = 1.0
+    l2_weight: float = 2.0
+    """Weight of the mean squared error, which the reported PSNR follows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(StageConfig):
+    """The one-step GenDR, supervised on latents and through the decoder on pixels."""
+
+    autoencoder: str = ""
+    """Folder or hub id of the autoencoder."""
+    latent_weight: float = 1.0
+    """Weight of `|z_gt - z|_1`."""
+    pixel_weight: float = 2.0
+    """Weight of `|y_gt - D(z)|_1`."""
+    pixel_crop_px: int = 96
+    """Side of the part of each crop that is decoded for the pixel term, a multiple of 8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig(StageConfig):
+    """What the two stages of distillation share."""
+
+    teacher: str = ""
+    """Folder or hub id of the GenDR pipeline."""
+    distill_weight: float = 1.0
+    """Weight of the L1 distance to the teacher."""
+    backbone: Backbone = "gendr"
+    """Whose frozen features the discriminator sees."""
+    adversarial_weight: float = 0.05
+    """Lambda 1 of the paper."""
+    adversarial_start: int = 0
+    """Step from which the discriminator is trained and felt."""
+    discriminator_learning_rate: float = 2e-4
+    head_channels: int = 64
+    truth_weight: float = 0.0
+    """Weight of `|y_gt - y_stu|_1` (or of the latents', where the student writes latents)."""
+    real: RealImage = "teacher"
+    """What the discriminator is shown as real."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdcConfig(AdversarialConfig):
+    """Stage I: `L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu))` (arXiv 2602.10630)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixConfig(AdversarialConfig):
+    """Stage II: `L = |y_tea - y_stu|_1 + l1 softplus(-Disc(y_stu)) + l2 L_P + l3 L_F` (arXiv 2602.10630)."""
+
+    adc: str = ""
+    """Folder of the GenDR-Adc pipeline: the student's start and the discriminator's backbone."""
+    start: str = ""
+    """Folder of a GenDR-Pix pipeline to continue instead of starting from GenDR-Adc."""
+    perceptual: Perceptual = "encoder"
+    perceptual_weight: float = 1.0
+    """Lambda 2 of the paper."""
+    mfs_weight: float = 0.1
+    """Lambda 3 of the paper."""
+    mfs_radius: int = 1
+    randpad: bool = True
+    """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
+
+
+def _mini(steps: int, **changes: object) -> LoopConfig:
+    return LoopConfig(steps=steps, **changes)  # type: ignore[arg-type]
+
+
+PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
+    "autoencoder": {
+        "mini": AutoencoderConfig(
+            preset="mini",
+            data=DataConfig(crop_px=64, degradation="none"),
+            loop=_mini(1500, batch=16, learning_rate=1e-3, final_learning_rate=2e-5),
+        ),
+    },
+    "teacher": {
+        "mini": TeacherConfig(
+            preset="mini",
+            loop=_mini(1500, learning_rate=4e-4),
+        ),
+    },
+    "adc": {
+        "mini": AdcConfig(preset="mini", truth_weight=0.5, loop=_mini(1000, learning_rate=3e-4)),
+    },
+    "pix": {
+        "mini": PixConfig(
+            preset="mini",
+            backbone="adc",
+            truth_weight=2.0,
+            real="truth",
+            loop=_mini(2000, learning_rate=3e-4),
+        ),
+    },
+}

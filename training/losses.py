@@ -1,0 +1,86 @@
+"""The losses of arXiv 2602.10630 as pure functions: tensors in, a scalar out. Means throughout.
+
+Pictures are (B, 3, H, W) float in [-1, 1]; latents (B, C, h, w); logits any shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gendrpix.guidance import Offset, pad
+from gendrpix.specs import PATCH
+
+
+def l1_loss(student: Tensor, target: Tensor) -> Tensor:
+    """`|student - target|_1`."""
+    return F.l1_loss(student, target)
+
+
+def generator_loss(fake_logits: Tensor) -> Tensor:
+    """`softplus(-Disc(y_stu))`: the non-saturating logistic loss of the generator."""
+    return F.softplus(-fake_logits).mean()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """`softplus(-Disc(real)) + softplus(Disc(fake))`: the logistic loss of the discriminator."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def draw_offsets(indices: Iterable[int], seed: int, stream: int) -> list[Offset]:
+    """One RandPad offset per sample, rows and columns uniform in 0..7.
+
+    A function of (seed, global sample index, stream): real and fake use different streams, so they differ, and
+    neither the number of processes nor a resume changes them.
+    """
+    offsets = []
+    for index in indices:
+        rows, columns = np.random.default_rng((seed, int(index), stream)).integers(0, PATCH, size=2)
+        offsets.append((int(rows), int(columns)))
+    return offsets
+
+
+def randpad(y: Tensor, offsets: Sequence[Offset]) -> Tensor:
+    """RandPad: (B, 3, H, W) => (B, 3, H+8, W+8), each sample padded by its own offset.
+
+    Whatever looks at the result sees the 8-pixel grid of `y` at a random phase, so that it cannot judge, and the
+    generator cannot please, by position in the grid.
+    """
+    if len(offsets) != y.shape[0]:
+        raise ValueError(f"RandPad got {len(offsets)} offsets for a batch of {y.shape[0]}; expected one for each sample.")
+    return torch.cat([pad(sample[None], offset) for sample, offset in zip(y, offsets, strict=True)])
+
+
+@lru_cache(maxsize=16)
+def harmonics_mask(height: int, width: int, radius: int) -> Tensor:
+    """(H, W) bool: FFT bins within Chebyshev distance `radius`, wrapping, of an 8-pixel pattern's harmonics.
+
+    The harmonics are `(k * H / 8, l * W / 8)`, k and l in 0..7, not both 0.
+    """
+    if height % PATCH or width % PATCH:
+        raise ValueError(f"The MFS loss needs sides that are multiples of {PATCH}; got {height} x {width}.")
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    reach = torch.arange(-radius, radius + 1)
+    for k in range(PATCH):
+        for m in range(PATCH):
+            if k or m:
+                rows = (k * height // PATCH + reach) % height
+                columns = (m * width // PATCH + reach) % width
+                mask[rows[:, None], columns[None, :]] = True
+    return mask
+
+
+def mfs_loss(student: Tensor, teacher: Tensor, radius: int = 1) -> Tensor:
+    """Masked Fourier space loss: `| M * (|F(y_stu)| - |F(y_tea)|) |_1`, mean over the mask's bins.
+
+    F is the orthonormal FFT of each channel, M the bins of an 8-pixel pattern (`harmonics_mask`). Raises ValueError
+    unless H and W are multiples of 8. Computed in float32 whatever the input.
+    """
+    mask = harmonics_mask(student.shape[-2], student.shape[-1], radius).to(student.device)
+    spectra = [torch.fft.fft2(y.float(), norm="ortho").abs()[..., mask] for y in (student, teacher)]
+    return F.l1_loss(spectra[0], spectra[1])

@@ -1,0 +1,171 @@
+"""Stage II, `pix`: GenDR-Pix. The decoder goes too; the UNet writes the pixel-unshuffled picture (arXiv 2602.10630).
+
+    L = |y_tea - y_stu|_1 + l1 * softplus(-Disc(y_stu)) + l2 * L_P + l3 * L_F
+
+The discriminator's features are GenDR-Adc's, on `U8(randpad(y))`: it knows the 8-pixel grid, but not its phase.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from gendrpix.codecs import LatentCodec, PixelCodec
+from gendrpix.networks import predict, replace_conv_out
+from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
+from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
+from training.checkpoint import export
+from training.config import PixConfig
+from training.data import open_crops
+from training.discriminator import DiscriminatorHeads, FrozenFeatures
+from training.losses import discriminator_loss, draw_offsets, generator_loss, l1_loss, mfs_loss, randpad
+from training.perceptual import build_perceptual_loss
+from training.run import Run, keep_trainable
+from training.validation import averaged, held_out, validate
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: PixConfig) -> Path:
+    """Train, resuming where the run folder stands; returns the folder of the exported pipeline."""
+    # Set-up
+    run = Run(config, "pix")
+    accelerator, loop = run.accelerator, config.loop
+    device = accelerator.device
+    torch.manual_seed(loop.seed)
+
+    # Data
+    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
+    checked = held_out(held_out_crops, 16, device)
+
+    # Models
+    spec = find_model(config.model)
+    teacher = GenDRPipeline.from_pretrained(config.teacher).to(device)
+    adc = GenDRAdcPipeline.from_pretrained(config.adc, vae=teacher.vae).to(device)
+    prompts = adc.prompts.to(device)
+    for frozen in (teacher.unet, teacher.vae, adc.unet):
+        keep_trainable(frozen, trainable=False)
+    latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
+    unet = _start(config, adc, spec)
+    unet.to(device, memory_format=torch.channels_last)
+    ema = EMAModel(unet.parameters(), decay=loop.ema_decay, use_ema_warmup=True, power=0.75)
+    seen = adc.unet if config.backbone == "adc" else teacher.unet
+    features = FrozenFeatures(seen, prompts[:1], spec.timestep)
+    heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
+    adversarial = config.backbone != "none" and config.adversarial_weight > 0
+    perceptual_loss = build_perceptual_loss(config.perceptual, teacher.vae, device)
+    form = spec.forms["gendr-pix"]
+
+    def student(pixels: Tensor, prompt: Tensor) -> Tensor:
+        """Pixels => restored pixels."""
+        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=form)
+        return pixel_grid.decode(hidden)
+
+    def judged_maps(y: Tensor) -> list[Tensor]:
+        """Pixels => the discriminator backbone's feature maps: of U8(y) for GenDR-Adc, of E(y) for GenDR."""
+        return features((pixel_grid if config.backbone == "adc" else latents).encode(y))
+
+    # Optimisers
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay
+    )
+    heads_optimizer = torch.optim.AdamW(
+        heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
+    )
+    unet, heads, optimizer, heads_optimizer = accelerator.prepare(unet, heads, optimizer, heads_optimizer)
+    accelerator.register_for_checkpointing(ema)
+
+    # Resume
+    first_step = run.resume()
+    bar = run.progress(first_step)
+
+    # Loop
+    for step, batch in enumerate(run.batches(crops, first_step), start=first_step):
+        negative, indices = batch["negative"], batch["index"].tolist()
+        y_truth = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
+        with accelerator.accumulate(unet, heads), accelerator.autocast():
+            # Teacher: a negative sample's target is its own input
+            y_teacher = y_truth
+            if config.distill_weight or config.real == "teacher":
+                with torch.no_grad():
+                    z_restored = predict(
+                        teacher.unet,
+                        latents.encode(batch["lq"]),
+                        prompts[:1],
+                        timestep=spec.timestep,
+                        form=teacher.config.form,
+                    )
+                    restored = latents.decode(z_restored).float()
+                    y_teacher = torch.where(negative[:, None, None, None], batch["lq"], restored)
+
+            # Generator phase
+            keep_trainable(heads, trainable=False)
+            y_student = student(batch["lq"], prompts[negative.long()]).float()
+            distill, truth = l1_loss(y_student, y_teacher), l1_loss(y_student, y_truth)
+            reference = y_truth if config.real == "truth" else y_teacher
+            mfs = mfs_loss(y_student, reference, config.mfs_radius)
+            loss = config.distill_weight * distill + config.truth_weight * truth + config.mfs_weight * mfs
+            terms = {"distill": distill.detach(), "truth": truth.detach(), "mfs": mfs.detach()}
+            fake_offsets, real_offsets = (draw_offsets(indices, loop.seed, stream) for stream in (1, 2))
+            if not config.randpad:
+                fake_offsets = real_offsets = [(0, 0)] * len(indices)
+            if perceptual_loss is not None and config.perceptual_weight:
+                perceptual = perceptual_loss(randpad(y_student, fake_offsets), randpad(reference, fake_offsets))
+                loss = loss + config.perceptual_weight * perceptual
+                terms["perceptual"] = perceptual.detach()
+            shown = (~negative).nonzero().flatten()
+            judged = adversarial and step >= config.adversarial_start and len(shown) > 0
+            fake = randpad(y_student, fake_offsets)[shown]
+            if judged:
+                fooled = generator_loss(heads(judged_maps(fake)))
+                loss = loss + config.adversarial_weight * fooled
+                terms["generator"] = fooled.detach()
+            run.update(loss, optimizer, unet.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+
+            # Discriminator phase
+            if judged:
+                keep_trainable(heads, trainable=True)
+                with torch.no_grad():
+                    real = randpad(reference, real_offsets)[shown]
+                    maps = [judged_maps(y) for y in (real, fake.detach())]
+                judgement = discriminator_loss(*(heads(one) for one in maps))
+                terms["discriminator"] = judgement.detach()
+                run.update(judgement, heads_optimizer, heads.parameters(), config.discriminator_learning_rate, step)
+        ema.step(unet.parameters())
+        run.report(bar, step + 1, terms)
+
+        if run.due(step + 1, loop.sample_every):
+            with averaged(ema, accelerator.unwrap_model(unet)):
+                figures = validate(
+                    lambda x: student(x, prompts[:1]), checked, run.folder / "samples" / f"{step + 1:06d}.png"
+                )
+            accelerator.log(figures, step=step + 1)
+            logger.info("pix: step %d: %s", step + 1, figures)
+        if run.due(step + 1, loop.checkpoint_every):
+            run.save(step + 1)
+
+    # Export
+    own = accelerator.unwrap_model(unet)
+    ema.copy_to(own.parameters())
+    pipeline = GenDRPixPipeline(unet=own, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name)
+    weights = export(accelerator, {"gendr-pix": pipeline}, run.folder / "weights")
+    run.finish()
+    return weights / "gendr-pix"
+
+
+def _start(config: PixConfig, adc: GenDRAdcPipeline, spec: ModelSpec) -> UNet2DConditionModel:
+    """The student's first weights: an earlier GenDR-Pix, or GenDR-Adc with a new `conv_out`."""
+    if config.start:
+        unet: UNet2DConditionModel = GenDRPixPipeline.from_pretrained(config.start).unet
+    else:
+        _, out_channels = RESTORER_SPECS["gendr-pix"].channels(spec)
+        residual = spec.forms["gendr-pix"] == "residual"
+        unet = replace_conv_out(copy.deepcopy(adc.unet), out_channels, zero=residual)
+    unet.requires_grad_(True).train()
+    return unet

@@ -1,0 +1,119 @@
+"""Stage `teacher`: the one-step GenDR, `D(f(E(x)))`, on the latents of a frozen autoencoder.
+
+The `mini` teacher has no base model to start from: it is supervised, on latents and through the decoder on pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from gendrpix.codecs import LatentCodec
+from gendrpix.networks import build_unet, initial_prompts, predict
+from gendrpix.pipelines import GenDRPipeline
+from gendrpix.specs import PATCH, find_model
+from gendrpix.weights import load_autoencoder
+from training.checkpoint import export
+from training.config import TeacherConfig
+from training.data import open_crops
+from training.losses import l1_loss
+from training.run import Run, keep_trainable
+from training.validation import averaged, held_out, validate
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: TeacherConfig) -> Path:
+    """Train, resuming where the run folder stands; returns the folder of the exported pipeline."""
+    # Set-up
+    run = Run(config, "teacher")
+    accelerator, loop = run.accelerator, config.loop
+    device = accelerator.device
+    torch.manual_seed(loop.seed)
+
+    # Data
+    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
+    checked = held_out(held_out_crops, 16, device)
+
+    # Models
+    spec = find_model(config.model)
+    autoencoder = keep_trainable(load_autoencoder(config.autoencoder).to(device), trainable=False)
+    codec = LatentCodec(autoencoder)  # type: ignore[arg-type]
+    form, prompts = spec.forms["gendr"], initial_prompts(spec, loop.seed).to(device)
+    unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
+    torch.nn.init.zeros_(unet.conv_out.weight)  # the residual form begins as the identity
+    unet.to(device, memory_format=torch.channels_last)
+    ema = EMAModel(unet.parameters(), decay=loop.ema_decay, use_ema_warmup=True, power=0.75)
+
+    def student(hidden: Tensor, prompt: Tensor) -> Tensor:
+        """Latents => restored latents."""
+        return predict(unet, hidden, prompt, timestep=spec.timestep, form=form)
+
+    # Optimiser
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay
+    )
+    unet, optimizer = accelerator.prepare(unet, optimizer)
+    accelerator.register_for_checkpointing(ema)
+
+    # Resume
+    first_step = run.resume()
+    bar = run.progress(first_step)
+
+    # Loop
+    for step, batch in enumerate(run.batches(crops, first_step), start=first_step):
+        pixels, negative = batch["hq"], batch["negative"]
+        target_pixels = torch.where(negative[:, None, None, None], batch["lq"], pixels)
+        with accelerator.accumulate(unet), accelerator.autocast():
+            with torch.no_grad():
+                z_lq, z_target = codec.encode(torch.cat([batch["lq"], target_pixels])).chunk(2)
+            z = student(z_lq, prompts[negative.long()]).float()
+            latent = l1_loss(z, z_target)
+            loss = config.latent_weight * latent
+            terms = {"latent": latent.detach()}
+            if config.pixel_weight:
+                z_part, y_part = _same_part(z, target_pixels, config.pixel_crop_px, step)
+                pixel = l1_loss(codec.decode(z_part).float(), y_part)
+                loss = loss + config.pixel_weight * pixel
+                terms["pixel"] = pixel.detach()
+            run.update(loss, optimizer, unet.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+        ema.step(unet.parameters())
+        run.report(bar, step + 1, terms)
+
+        if run.due(step + 1, loop.sample_every):
+            with averaged(ema, accelerator.unwrap_model(unet)):
+                figures = validate(
+                    lambda x: codec.decode(student(codec.encode(x), prompts[:1])),
+                    checked,
+                    run.folder / "samples" / f"{step + 1:06d}.png",
+                )
+            accelerator.log(figures, step=step + 1)
+            logger.info("teacher: step %d: %s", step + 1, figures)
+        if run.due(step + 1, loop.checkpoint_every):
+            run.save(step + 1)
+
+    # Export
+    own = accelerator.unwrap_model(unet)
+    ema.copy_to(own.parameters())
+    pipeline = GenDRPipeline(
+        unet=own, vae=autoencoder, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name
+    )
+    weights = export(accelerator, {"gendr": pipeline}, run.folder / "weights")
+    run.finish()
+    return weights / "gendr"
+
+
+def _same_part(z: Tensor, pixels: Tensor, crop_px: int, step: int) -> tuple[Tensor, Tensor]:
+    """One part of the latents and the same part of the pixels, its place moving with the step.
+
+    The decoder is the dearest part of the step, and a part of each crop teaches as well as the whole.
+    """
+    side, height, width = crop_px // PATCH, z.shape[-2], z.shape[-1]
+    side = min(side, height, width)
+    top, left = (step * 7) % (height - side + 1), (step * 13) % (width - side + 1)
+    part = pixels[..., top * PATCH : (top + side) * PATCH, left * PATCH : (left + side) * PATCH]
+    return z[..., top : top + side, left : left + side], part
