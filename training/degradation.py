@@ -293,7 +293,7 @@ def draw(preset: DegradationPreset, rng: np.random.Generator, scale: int = 4) ->
         Resize(factor=1.0, divisor=scale, filter=draw_filter(rng), antialias=preset.antialias)
     ]
     if rng.random() < preset.final_sinc_probability:
-        size = int(rng.choice(KERNEL_SIZES_PX))
+        size = KERNEL_SIZES_PX[int(rng.integers(len(KERNEL_SIZES_PX)))]
         last.append(Blur(kind="sinc", size_px=size, cutoff=float(rng.uniform(math.pi / 3, math.pi))))
     jpeg = draw_jpeg(preset.second.jpeg, rng)
     steps += [*last, *jpeg] if rng.random() < 0.5 else [*jpeg, *last]
@@ -335,11 +335,12 @@ def draw_pass(chosen: Pass, rng: np.random.Generator, divisor: int, antialias: b
 
 def draw_blur(chosen: BlurRange, rng: np.random.Generator) -> Blur:
     """One kernel."""
-    size = int(rng.choice(chosen.sizes_px))
+    size = chosen.sizes_px[int(rng.integers(len(chosen.sizes_px)))]
     if rng.random() < chosen.sinc_probability:
         lowest = math.pi / 3 if size < 13 else math.pi / 5  # small kernels cannot hold the longer waves
         return Blur(kind="sinc", size_px=size, cutoff=float(rng.uniform(lowest, math.pi)))
-    kind = chosen.kinds[int(rng.choice(len(chosen.kinds), p=[p for _, p in chosen.kinds]))][0]
+    bounds = np.cumsum([share for _, share in chosen.kinds])[:-1]
+    kind = chosen.kinds[int(np.searchsorted(bounds, rng.random(), side="right"))][0]
     sigma_x = sigma_y = float(rng.uniform(*chosen.sigma))
     angle, beta = 0.0, 1.0
     if kind.endswith("aniso"):
