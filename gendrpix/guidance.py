@@ -86,9 +86,7 @@ def predict_branches(
     return _both(predictor, padded, prompts, (pos_pad, neg_pad), x.shape[-2:], batched)
 
 
-def predict_plain_branches(
-    predictor: BatchPredictor, x: Tensor, prompts: Tensor, *, batched: bool = True
-) -> Branches:
+def predict_plain_branches(predictor: BatchPredictor, x: Tensor, prompts: Tensor, *, batched: bool = True) -> Branches:
     """Plain classifier-free guidance: both branches see `x` unpadded."""
     return _both(predictor, (x, x), prompts, ((0, 0), (0, 0)), x.shape[-2:], batched)
 

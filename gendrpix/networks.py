@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, UNet2DConditionModel
@@ -77,7 +77,7 @@ def signal_and_noise(timestep: int) -> tuple[float, float]:
     return math.sqrt(kept), math.sqrt(1 - kept)
 
 
-def predict(unet: nn.Module, hidden: Tensor, prompt: Tensor, *, timestep: int, form: Form) -> Tensor:
+def predict(unet: nn.Module, hidden: Tensor, prompt: Tensor, *, timestep: int, form: str) -> Tensor:
     """One evaluation of the UNet, read according to `form`. Same domain in as out, except for "direct".
 
     `hidden` (B, C, h, w) is a latent or a pixel-unshuffled picture, `prompt` (1 or B, L, D).
@@ -88,11 +88,13 @@ def predict(unet: nn.Module, hidden: Tensor, prompt: Tensor, *, timestep: int, f
     """
     prompts = prompt.to(hidden.dtype).expand(hidden.shape[0], -1, -1)
     output: Tensor = unet(hidden, timestep, prompts).sample
+    if form not in get_args(Form):
+        raise ValueError(f"form is {form!r}, expected one of {', '.join(get_args(Form))}.")
     if form == "direct":
         return output
     if output.shape != hidden.shape:
         raise ValueError(
-            f'The form {form!r} needs as many output channels as input channels; got {hidden.shape[1]} in and '
+            f"The form {form!r} needs as many output channels as input channels; got {hidden.shape[1]} in and "
             f'{output.shape[1]} out. Use "direct", or a UNet with equal ends.'
         )
     if form == "residual":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -20,15 +20,24 @@ from torch import Tensor
 from gendrpix import guidance as padcfg
 from gendrpix.codecs import codec_for
 from gendrpix.guidance import NEG_PAD, POS_PAD, Branches, Offset
-from gendrpix.images import Picture, open_picture, output_size, pad_to_multiple, resize, to_pil
+from gendrpix.images import (
+    Picture,
+    check_output_size,
+    open_picture,
+    output_size,
+    pad_to_multiple,
+    resize,
+    resize_alpha,
+    to_pil,
+)
 from gendrpix.networks import Autoencoder, predict
-from gendrpix.specs import FORMAT_VERSION, PATCH, RESTORER_SPECS, Form, RestorerSpec
+from gendrpix.specs import FORMAT_VERSION, PATCH, RESTORER_SPECS, RestorerSpec, find_restorer
 from gendrpix.weights import find_folder, find_restorer_folder, load_autoencoder
 
 logger = logging.getLogger(__name__)
 
 PROMPTS_FILE = "prompts.safetensors"
-ImageInput = Picture | PIL.Image.Image
+ImageInput = Picture | PIL.Image.Image | str | Path | bytes
 Restored = list[PIL.Image.Image] | NDArray[np.float32] | Tensor
 
 
@@ -61,7 +70,7 @@ class RestorerPipeline(DiffusionPipeline):  # type: ignore[misc]
         unet: UNet2DConditionModel,
         vae: Autoencoder | None = None,
         prompts: Tensor | None = None,
-        form: Form = "residual",
+        form: str = "residual",
         timestep: int = 500,
         model: str = "mini",
         format_version: int = FORMAT_VERSION,
@@ -100,10 +109,12 @@ class RestorerPipeline(DiffusionPipeline):  # type: ignore[misc]
         pipeline: Self = super().from_pretrained(str(folder), **kwargs)
         return pipeline
 
-    def save_pretrained(self, save_directory: str | Path, *args: Any, shared_vae: str | None = None, **kwargs: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | Path, *args: Any, shared_vae: str | None = None, **kwargs: Any
+    ) -> None:
         """Save as a diffusers folder with the prompt embeddings beside.
 
-        `shared_vae` is the path, relative to the folder, of an autoencoder saved elsewhere: it is then not stored again.
+        `shared_vae` is the path, relative to the folder, of an autoencoder saved elsewhere; it is not stored again.
         """
         vae = self.vae
         self.register_to_config(shared_vae=shared_vae)
@@ -146,7 +157,7 @@ class RestorerPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise ValueError(f"output_type is {output_type!r}, expected 'pil', 'np' or 'pt'.")
         if guidance is None and return_branches:
             raise ValueError("There are no branches without guidance; pass guidance=OMEGA with return_branches=True.")
-        pictures = [open_picture(one) if not isinstance(one, Picture) else one for one in as_list(image)]
+        pictures = [one if isinstance(one, Picture) else open_picture(one) for one in as_list(image)]
         results, kept = [], []
         for picture in self.progress_bar(pictures):
             pixels = self.prepare(picture, scale)
@@ -168,6 +179,7 @@ class RestorerPipeline(DiffusionPipeline):  # type: ignore[misc]
     def prepare(self, picture: Picture, scale: float) -> Tensor:
         """Picture => (1, 3, H, W) in [-1, 1] at the output size, on the pipeline's device and in its dtype."""
         height, width = output_size(picture.height, picture.width, scale)
+        check_output_size(height, width)
         return resize(picture.color.to(self.device), height, width).to(self.unet.dtype)
 
     @torch.inference_mode()
@@ -189,7 +201,9 @@ class RestorerPipeline(DiffusionPipeline):  # type: ignore[misc]
     ) -> Branches:
         """PadCFG's two branches, (B, 3, H, W) each, not clamped; `guidance.mix` makes the result of them."""
         if not self.restorer.guided:
-            raise ValueError(f"Guidance is defined for GenDR-Pix only, not for {self.restorer.label}; pass guidance=None.")
+            raise ValueError(
+                f"Guidance is defined for GenDR-Pix only, not for {self.restorer.label}; pass guidance=None."
+            )
         height, width = pixels.shape[-2:]
         whole = pad_to_multiple(pixels, PATCH)
         if plain_cfg:
@@ -204,7 +218,11 @@ class RestorerPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Pixels with sides that are multiples of 8 => pixels, not clamped."""
         prompts = prompts.to(pixels.device, pixels.dtype)
         hidden = predict(
-            self.unet, self._reader.encode(pixels), prompts, timestep=self.config.timestep, form=self.config.form
+            self.unet,
+            self._reader.encode(pixels),
+            prompts,
+            timestep=self.config.timestep,
+            form=self.config.form,
         )
         return self._writer.decode(hidden)
 
@@ -233,20 +251,22 @@ PIPELINES: dict[str, type[RestorerPipeline]] = {
 
 
 def load_restorer(
-    name: str, weights: str | Path = "mini", *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    name: str,
+    weights: str | Path = "mini",
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> RestorerPipeline:
     """The restorer of that name, ready on `device`; `weights` is a bundled family, a folder or a hub id."""
-    pipeline = PIPELINES[name] if name in PIPELINES else None
-    folder = find_restorer_folder(name, weights)
-    assert pipeline is not None, "find_restorer_folder refuses unknown names"
-    loaded = pipeline.from_pretrained(folder, torch_dtype=dtype)
+    folder = find_restorer_folder(find_restorer(name).name, weights)
+    loaded = PIPELINES[name].from_pretrained(folder, torch_dtype=dtype)
     loaded.set_progress_bar_config(disable=True)
     return loaded.to(device)
 
 
-def as_list(image: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
+def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
     """One picture or many, as a list. Raises ValueError for none."""
-    images = [image] if isinstance(image, Picture | PIL.Image.Image) else list(image)
+    images = [image] if isinstance(image, ImageInput) else list(image)
     if not images:
         raise ValueError("No picture was given; pass one or more.")
     return images
@@ -255,12 +275,17 @@ def as_list(image: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
 def _as_output(results: list[Tensor], pictures: list[Picture], output_type: str) -> Restored:
     if output_type == "pil":
         pairs = zip(results, pictures, strict=True)
-        return [to_pil(result, picture.alpha) for result, picture in pairs]
+        return [to_pil(result, _enlarged_alpha(picture, result)) for result, picture in pairs]
     stacked = _stack(results)
     if output_type == "pt":
         return stacked
     array: NDArray[np.float32] = (stacked.float() / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
     return array
+
+
+def _enlarged_alpha(picture: Picture, result: Tensor) -> Tensor | None:
+    height, width = result.shape[-2:]
+    return None if picture.alpha is None else resize_alpha(picture.alpha, height, width)
 
 
 def _stack(results: Sequence[Tensor]) -> Tensor:

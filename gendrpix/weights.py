@@ -36,7 +36,7 @@ def find_folder(location: str | Path, revision: str | None = None) -> Path:
 
 
 def find_restorer_folder(restorer: str, weights: str | Path) -> Path:
-    """The folder of one restorer within `weights`, which holds one folder a restorer, or is that folder itself."""
+    """The folder of one restorer: within `weights`, which holds one a restorer, or that folder itself."""
     find_restorer(restorer)
     folder = find_folder(weights)
     if (folder / restorer / "model_index.json").is_file():

@@ -1,6 +1,6 @@
 """Stage I, `adc`: GenDR-Adc. The encoder goes; the UNet reads the pixel-unshuffled picture (arXiv 2602.10630).
 
-    L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu)), the discriminator's features being the GenDR UNet's
+L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu)), the discriminator's features being the GenDR UNet's
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def train(config: AdcConfig) -> Path:
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored latents."""
-        return predict(
-            unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=spec.forms["gendr-adc"]
-        )
+        return predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=spec.forms["gendr-adc"])
 
     # Optimisers
     optimizer = torch.optim.AdamW(
@@ -84,9 +82,7 @@ def train(config: AdcConfig) -> Path:
             # Teacher: a negative sample's target is its own input
             with torch.no_grad():
                 z_lq, z_truth = latents.encode(torch.cat([batch["lq"], target_pixels])).chunk(2)
-                z_restored = predict(
-                    teacher_unet, z_lq, prompts[:1], timestep=spec.timestep, form=teacher.config.form
-                )
+                z_restored = predict(teacher_unet, z_lq, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
                 z_teacher = torch.where(negative[:, None, None, None], z_lq, z_restored)
 
             # Generator phase

@@ -64,11 +64,8 @@ def train(config: AutoencoderConfig) -> Path:
         run.report(bar, step + 1, {"l1": l1, "l2": l2})
 
         if run.due(step + 1, loop.sample_every):
-            own = accelerator.unwrap_model(model)
-            with averaged(ema, own):
-                figures = validate(
-                    lambda _: own(checked["hq"]).sample, checked, run.folder / "samples" / f"{step + 1:06d}.png"
-                )
+            with averaged(ema, accelerator.unwrap_model(model)):
+                figures = validate(lambda x: model(x).sample, checked, run.folder / "samples" / f"{step + 1:06d}.png")
             accelerator.log(figures, step=step + 1)
             logger.info("autoencoder: step %d: held-out PSNR %.2f dB", step + 1, figures["held_out_psnr"])
         if run.due(step + 1, loop.checkpoint_every):

@@ -52,7 +52,9 @@ def randpad(y: Tensor, offsets: Sequence[Offset]) -> Tensor:
     generator cannot please, by position in the grid.
     """
     if len(offsets) != y.shape[0]:
-        raise ValueError(f"RandPad got {len(offsets)} offsets for a batch of {y.shape[0]}; expected one for each sample.")
+        raise ValueError(
+            f"RandPad got {len(offsets)} offsets for a batch of {y.shape[0]}; expected one for each sample."
+        )
     return torch.cat([pad(sample[None], offset) for sample, offset in zip(y, offsets, strict=True)])
 
 

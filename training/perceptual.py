@@ -27,7 +27,7 @@ def build_perceptual_loss(kind: Perceptual, autoencoder: Autoencoder, device: to
 
 
 class EncoderFeatureLoss(nn.Module):
-    """Squared distance of the encoder's feature maps, each place's feature vector scaled to unit length, summed over depths.
+    """Squared distance of the encoder's feature maps, scaled to unit length at each place, summed over depths.
 
     LPIPS (arXiv 1801.03924) without its learnt channel weights, on the frozen encoder that the family has anyway.
     """
@@ -64,7 +64,7 @@ def _lpips(net: str, device: torch.device) -> PerceptualLoss:
         metric = pyiqa.create_metric("lpips", net=net, as_loss=True, device=device)
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"LPIPS with the {net} trunk cannot be had ({error}). Connect to a network once, set TORCH_HOME to a folder "
-            f'that holds its weights, or choose perceptual="encoder".'
+            f"LPIPS with the {net} trunk cannot be had ({error}). Connect to a network once, set TORCH_HOME to a "
+            f'folder that holds its weights, or choose perceptual="encoder".'
         ) from error
     return lambda student, target: metric(student / 2 + 0.5, target / 2 + 0.5).mean()

@@ -90,7 +90,9 @@ class Run:
         floor = min(loop.final_learning_rate, peak)
         return floor + 0.5 * (peak - floor) * (1 + math.cos(math.pi * min(1.0, progress)))
 
-    def update(self, loss: Tensor, optimizer: Optimizer, parameters: Iterable[nn.Parameter], lr: float, step: int) -> None:
+    def update(
+        self, loss: Tensor, optimizer: Optimizer, parameters: Iterable[nn.Parameter], lr: float, step: int
+    ) -> None:
         """Backward, clip, optimiser step. Raises TrainingStopped on a loss or a gradient that is not finite."""
         if not torch.isfinite(loss):
             raise TrainingStopped(f"{self.stage}: the loss is {loss.item()} at step {step}; {self._advice()}")

@@ -1,0 +1,284 @@
+"""The compare tab: one photo, up to four restorers, any two pictures beside each other, one scorecard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from gendrpix.ui.engine import COMPUTE, RESTORER_LABELS, Engine, Request
+from gendrpix.ui.errors import spoken
+from gendrpix.ui.results import INPUT, Results
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+GUIDANCE_KINDS = ("PadCFG", "Plain CFG", "Off")
+Updates = dict[Any, Any]
+
+PADCFG_LINE = (
+    "Pix is run twice, for a good and a bad picture, and pushed away from the bad one by **omega**. Shifting the two "
+    "runs differently on the 8-pixel grid keeps that from strengthening its grid pattern."
+)
+EMPTY = (
+    "<h3>Results appear here, one by one</h3>"
+    "<div>Choose a photo or an example, then press <b>Run</b>. "
+    "You can compare any two results with a slider while the others are still running.</div>"
+)
+CAUTION = (
+    "Restorers guess what the photo does not show: **faces and text may be invented**. "
+    "Do not take a restored detail as evidence."
+)
+
+
+class CompareTab:
+    """Widgets, wiring and handlers. Built inside a `gr.Blocks`; the handlers return updates keyed by widget."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.session = gr.State(None)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                self._build_inputs()
+                self._build_padcfg()
+            with gr.Column(scale=8, min_width=320):
+                self._build_results()
+        self._wire()
+
+    # Widgets -------------------------------------------------------------------------------------------------------
+
+    def _build_inputs(self) -> None:
+        self.photo = gr.Image(
+            label="Photo",
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "clipboard"],
+            height=220,
+            buttons=[],
+            placeholder="Drop a photo, click to upload, or paste one",
+            alt_text="The photo to restore",
+            elem_id="photo",
+        )
+        gr.Examples(
+            [[str(path)] for path in example_photos()],
+            inputs=[self.photo],
+            label="Or try one of these",
+            api_visibility="private",
+            elem_id="examples",
+        )
+        self.restorers = gr.CheckboxGroup(
+            choices=[(label, name) for name, label in RESTORER_LABELS.items()],
+            value=list(RESTORER_LABELS),
+            label="Restorers",
+            info="Pix* is Pix without guidance: half the work.",
+            elem_id="restorers",
+        )
+        self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", elem_id="scale")
+        self.size_hint = gr.Markdown("", elem_classes="hint", elem_id="size-hint", visible=False)
+        with gr.Row():
+            self.run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=140)
+            self.cancel = gr.Button(
+                "Cancel", variant="stop", elem_id="cancel", scale=1, min_width=100, interactive=False
+            )
+
+    def _build_padcfg(self) -> None:
+        with gr.Group(elem_id="padcfg"):
+            gr.Markdown(f"### Guidance of GenDR-Pix\n{PADCFG_LINE}", elem_classes="hint", container=False)
+            self.guidance = gr.Radio(
+                GUIDANCE_KINDS, value=GUIDANCE_KINDS[0], show_label=False, container=False, elem_id="guidance"
+            )
+            self.omega = gr.Slider(
+                0, 3, value=self.engine.default_omega, step=0.05, label="Omega", elem_id="omega"
+            )
+            with gr.Row():
+                self.pos_rows = offset_slider("Good run: rows above", 4, "pos-rows")
+                self.pos_columns = offset_slider("Good run: columns left", 4, "pos-columns")
+            with gr.Row():
+                self.neg_rows = offset_slider("Bad run: rows above", 3, "neg-rows")
+                self.neg_columns = offset_slider("Bad run: columns left", 3, "neg-columns")
+
+    def _build_results(self) -> None:
+        with gr.Row():
+            self.left = gr.Dropdown([INPUT], value=INPUT, label="Left", interactive=False, elem_id="left")
+            self.right = gr.Dropdown([INPUT], value=INPUT, label="Right", interactive=False, elem_id="right")
+        self.empty = gr.HTML(EMPTY, elem_id="empty")
+        self.slider = gr.ImageSlider(
+            label="Left and right",
+            show_label=False,
+            format="png",
+            interactive=False,
+            visible=False,
+            max_height=520,
+            buttons=["fullscreen"],
+            elem_id="slider",
+        )
+        self.status = gr.Markdown("", elem_id="status", elem_classes="hint", min_height=24)
+        self.table = gr.Markdown("", visible=False, elem_id="scorecard", buttons=["copy"])
+        self.table_notes = gr.Markdown("", visible=False, elem_id="scorecard-notes", elem_classes="hint")
+        self.download = gr.DownloadButton("Download PNG", interactive=False, elem_id="download", size="md")
+        gr.Markdown(CAUTION, elem_id="caution", elem_classes="hint")
+
+    # Wiring --------------------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> list[Any]:
+        """The inputs of a run, in the order of `_run`'s parameters."""
+        return [
+            self.photo,
+            self.restorers,
+            self.scale,
+            self.guidance,
+            self.omega,
+            self.pos_rows,
+            self.pos_columns,
+            self.neg_rows,
+            self.neg_columns,
+        ]
+
+    def _wire(self) -> None:
+        """Events get the photo as the uploaded file itself (`preprocess=False`): Gradio would decode it before our gate.
+
+        Gradio checks in either case that the file is one that this visitor uploaded.
+        """
+        private = {"api_visibility": "private", "show_progress": "hidden"}
+        checked = self.photo.change(
+            self.check_photo, [self.photo, self.scale], self.size_hint, preprocess=False, **private
+        )
+        checked.failure(lambda: (None, gr.update(visible=False)), None, [self.photo, self.size_hint], **private)
+        self.scale.release(
+            self.check_photo, [self.photo, self.scale], self.size_hint, preprocess=False, **private
+        )
+        self.guidance.input(self.show_guidance, self.guidance, self.guidance_widgets, **private)
+        gr.on(
+            [self.left.input, self.right.input],
+            self.choose_pair,
+            [self.session, self.left, self.right],
+            [self.slider, self.download],
+            **private,
+        )
+        views = [
+            self.session,
+            self.left,
+            self.right,
+            self.empty,
+            self.slider,
+            self.status,
+            self.table,
+            self.table_notes,
+            self.download,
+            self.run,
+            self.cancel,
+        ]
+        running = self.run.click(
+            self.run_restorers,
+            [self.session, *self.settings],
+            views,
+            preprocess=False,
+            api_visibility="private",
+            show_progress="full",
+            show_progress_on=self.status,
+            concurrency_id=COMPUTE,
+            concurrency_limit=1,
+        )
+        running.failure(self.show_stopped, self.session, views, **private)
+        self.cancel.click(self.show_cancelled, self.session, views, cancels=[running], queue=False, **private)
+
+    # Handlers ------------------------------------------------------------------------------------------------------
+
+    @property
+    def guidance_widgets(self) -> list[gr.Slider]:
+        return [self.omega, self.pos_rows, self.pos_columns, self.neg_rows, self.neg_columns]
+
+    def show_guidance(self, kind: str) -> list[Any]:
+        """Only what the chosen kind of guidance uses can be moved."""
+        return [gr.update(interactive=kind != "Off")] + [gr.update(interactive=kind == "PadCFG")] * 4
+
+    def check_photo(self, photo: Mapping[str, Any] | None, scale: float) -> Any:
+        """Read the photo at once, so that a broken one is refused when it is chosen; tell both sizes."""
+        if photo is None:
+            return gr.update(visible=False)
+        with spoken():
+            return gr.update(value=self.engine.describe_sizes(photo_path(photo), scale), visible=True)
+
+    def choose_pair(self, session: Results | None, left: str, right: str) -> tuple[Any, Any]:
+        """Show the two chosen pictures; the right one is what Download saves."""
+        if session is None:
+            return gr.skip(), gr.skip()
+        with spoken():
+            session.choose(left, right)
+            return session.pair_files, self._download(session)
+
+    def run_restorers(
+        self, session: Results | None, *settings: Any, progress: gr.Progress = gr.Progress()  # noqa: B008: Gradio's way
+    ) -> Iterator[Updates]:
+        """Run: the input first, then each result as it is ready."""
+        with spoken():
+            yield from self._run(Request.from_widgets(*settings), progress)
+
+    def _run(self, request: Request, progress: gr.Progress) -> Iterator[Updates]:
+        yield {
+            **self._buttons(running=True),
+            self.status: "Reading the photo …",
+        }
+        progress(0, desc="Reading the photo")
+        results = Results(request.stem)
+        job = self.engine.start(request)
+        results.add(INPUT, job.save_input(results.path_for("input")))
+        yield {self.session: results, **self._shown(results), **self._scored(job.scorecard)}
+        for step, label in enumerate(job.labels):
+            progress((step, len(job.labels)), desc=f"Running {label}", unit="restorers")
+            results.add(label, job.run_next(results.path_for(job.names[step])))
+            yield {**self._shown(results), **self._scored(job.scorecard)}
+        yield {**self._buttons(running=False), self.status: job.summary}
+
+    def show_stopped(self, session: Results | None) -> Updates:
+        """After an error: the buttons as before; what is ready stays."""
+        return {**self._buttons(running=False), self.status: ""}
+
+    def show_cancelled(self, session: Results | None) -> Updates:
+        """After Cancel: the same, said in words."""
+        done = max(0, len(session.labels) - 1) if session else 0
+        kept = f"{done} finished result{'s' * (done != 1)} kept." if done else "No restorer had finished."
+        return {**self._buttons(running=False), self.status: f"Cancelled. {kept}"}
+
+    def _buttons(self, *, running: bool) -> Updates:
+        return {
+            self.run: gr.update(interactive=not running, value="Running …" if running else "Run"),
+            self.cancel: gr.update(interactive=running),
+        }
+
+    def _shown(self, results: Results) -> Updates:
+        left, right = results.pair
+        return {
+            self.empty: gr.update(visible=False),
+            self.slider: gr.update(value=results.pair_files, visible=True),
+            self.left: gr.update(choices=results.labels, value=left, interactive=True),
+            self.right: gr.update(choices=results.labels, value=right, interactive=True),
+            self.download: self._download(results),
+        }
+
+    def _download(self, results: Results) -> Any:
+        _, label = results.pair
+        path = str(results.files[label])
+        return gr.update(value=path, label=f"Download {label} as PNG", interactive=True)
+
+    def _scored(self, scorecard: Any) -> Updates:
+        return {
+            self.table: gr.update(value=scorecard.table, visible=True),
+            self.table_notes: gr.update(value=scorecard.notes, visible=bool(scorecard.notes)),
+        }
+
+
+def offset_slider(label: str, value: int, elem_id: str) -> gr.Slider:
+    """A slider for one PadCFG offset, 0 to 7 pixels."""
+    return gr.Slider(0, 7, value=value, step=1, label=label, elem_id=elem_id, min_width=130)
+
+
+def example_photos() -> list[Path]:
+    """The bundled example photos."""
+    return sorted(path for path in EXAMPLES.glob("*") if path.suffix in (".png", ".jpg"))
+
+
+def photo_path(photo: Mapping[str, Any]) -> Path:
+    """The file behind an image widget's payload."""
+    return Path(photo["path"])

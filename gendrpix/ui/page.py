@@ -1,0 +1,33 @@
+"""The whole page: header, tabs, footer."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from gendrpix import __version__
+from gendrpix.ui.compare_tab import CompareTab
+from gendrpix.ui.endpoints import add_endpoints
+from gendrpix.ui.engine import Engine
+
+TITLE = "GenDR-Pix"
+DAY_S = 86_400
+HEADER = (
+    f"<h1>{TITLE}</h1>"
+    "<p>Restore and enlarge a blurry photo with three one-step restorers, and see what each one costs.</p>"
+)
+
+
+def build_page(engine: Engine) -> gr.Blocks:
+    """Widgets and wiring; nothing is computed or loaded here."""
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(DAY_S, DAY_S))
+    with page:
+        gr.HTML(HEADER, elem_id="header", container=False)
+        CompareTab(engine)
+        add_endpoints(engine)
+        gr.Markdown(
+            f"gendrpix {__version__} · weights: {engine.weights_name} · "
+            "[the method](https://arxiv.org/abs/2602.10630)",
+            elem_id="footer",
+            elem_classes="hint",
+        )
+    return page
