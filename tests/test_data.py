@@ -77,9 +77,7 @@ def test_memory_budget_changes_nothing_but_memory(folder: Path, crops: CropDatas
             assert torch.equal(some[index][name], value)
 
 
-def test_unusable_files_are_skipped_and_named(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unusable_files_are_skipped_and_named(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     photo(90, 90, 0).save(tmp_path / "good.png")
     photo(90, 20, 0).save(tmp_path / "narrow.png")
     (tmp_path / "broken.jpg").write_bytes(b"no picture at all")
@@ -172,9 +170,7 @@ def test_items_have_the_shapes_and_ranges_promised(crops: CropDataset) -> None:
 
 
 def test_the_preset_changes_the_degradation_alone(crops: CropDataset) -> None:
-    other = CropDataset(
-        crops.photos, dataclasses.replace(SETTINGS, degradation=PRESETS["real-esrgan"]), seed=7
-    )
+    other = CropDataset(crops.photos, dataclasses.replace(SETTINGS, degradation=PRESETS["real-esrgan"]), seed=7)
     plain = CropDataset(crops.photos, dataclasses.replace(SETTINGS, degradation=None), seed=7)
     for index in range(4):
         assert torch.equal(crops[index]["hq"], other[index]["hq"])
@@ -204,10 +200,20 @@ def test_flips_reach_all_eight_positions() -> None:
     pixels = torch.zeros(3, 16, 16, dtype=torch.uint8)
     pixels[:, 0, 1] = 255
     settings = CropSettings(crop_px=16, degradation=None, zoom=(1.0, 1.0))
-    seen = {
-        tuple((crop(pixels, settings, sample_rng(0, i))[0] == 1).nonzero()[0].tolist()) for i in range(100)
-    }
+    seen = {tuple((crop(pixels, settings, sample_rng(0, i))[0] == 1).nonzero()[0].tolist()) for i in range(100)}
     assert seen == {(0, 1), (0, 14), (15, 1), (15, 14), (1, 0), (14, 0), (1, 15), (14, 15)}
+
+
+def test_candidates_prefer_detail() -> None:
+    pixels = torch.zeros(3, 64, 256, dtype=torch.uint8)
+    pixels[:, :, 128:] = torch.randint(0, 256, (3, 64, 128), dtype=torch.uint8)
+    shares = []
+    for candidates in (1, 4):
+        settings = CropSettings(crop_px=32, degradation=None, candidates=candidates)
+        flat = [float(crop(pixels, settings, sample_rng(0, i)).std()) < 1e-3 for i in range(100)]
+        shares.append(np.mean(flat))
+    assert shares[0] > 0.3
+    assert shares[1] < 0.15
 
 
 def test_zoom_is_limited_by_the_photo() -> None:
@@ -222,6 +228,8 @@ def test_errors_of_crops(folder: Path, crops: CropDataset) -> None:
         CropSettings(crop_px=30, degradation=None)
     with pytest.raises(ValueError, match="zoom"):
         CropSettings(crop_px=32, degradation=None, zoom=(0.0, 1.0))
+    with pytest.raises(ValueError, match="candidates"):
+        CropSettings(crop_px=32, degradation=None, candidates=0)
     with pytest.raises(ValueError, match="negative_probability"):
         CropSettings(crop_px=32, degradation=None, negative_probability=2.0)
     with pytest.raises(ValueError, match="shortest_px=128"):
@@ -319,9 +327,7 @@ def copy(dataset: StreamedCrops, **changes: int) -> StreamedCrops:
 
 def streamed(dataset: StreamedCrops, workers: int = 0) -> list[dict[str, torch.Tensor]]:
     context = "fork" if workers else None
-    return list(
-        DataLoader(dataset, batch_size=dataset.batch, num_workers=workers, multiprocessing_context=context)
-    )
+    return list(DataLoader(dataset, batch_size=dataset.batch, num_workers=workers, multiprocessing_context=context))
 
 
 def test_streams_depend_on_the_sample_index_alone(caplog: pytest.LogCaptureFixture) -> None:

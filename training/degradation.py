@@ -96,13 +96,9 @@ class BlurRange:
 
     def __post_init__(self) -> None:
         _check_probability(probability=self.probability, sinc_probability=self.sinc_probability)
-        _check_range(
-            1e-3, sigma=self.sigma, generalized_beta=self.generalized_beta, plateau_beta=self.plateau_beta
-        )
+        _check_range(1e-3, sigma=self.sigma, generalized_beta=self.generalized_beta, plateau_beta=self.plateau_beta)
         if abs(sum(p for _, p in self.kinds) - 1.0) > 1e-6:
-            raise ValueError(
-                f"the probabilities of kinds add to {sum(p for _, p in self.kinds)}, expected 1."
-            )
+            raise ValueError(f"the probabilities of kinds add to {sum(p for _, p in self.kinds)}, expected 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +133,7 @@ class NoiseRange:
     """Share of noise that is equal in the three channels."""
 
     def __post_init__(self) -> None:
-        _check_probability(
-            probability=self.probability, gaussian=self.gaussian_probability, grey=self.grey_probability
-        )
+        _check_probability(probability=self.probability, gaussian=self.gaussian_probability, grey=self.grey_probability)
         _check_range(0.0, sigma_steps=self.sigma_steps, poisson_scale=self.poisson_scale)
 
 
@@ -289,9 +283,7 @@ def draw(preset: DegradationPreset, rng: np.random.Generator, scale: int = 4) ->
         steps += draw_pass(preset.first, rng, 1, preset.antialias)
         steps += draw_jpeg(preset.first.jpeg, rng)
     steps += draw_pass(preset.second, rng, scale, preset.antialias)
-    last: list[Step] = [
-        Resize(factor=1.0, divisor=scale, filter=draw_filter(rng), antialias=preset.antialias)
-    ]
+    last: list[Step] = [Resize(factor=1.0, divisor=scale, filter=draw_filter(rng), antialias=preset.antialias)]
     if rng.random() < preset.final_sinc_probability:
         size = KERNEL_SIZES_PX[int(rng.integers(len(KERNEL_SIZES_PX)))]
         last.append(Blur(kind="sinc", size_px=size, cutoff=float(rng.uniform(math.pi / 3, math.pi))))
@@ -374,9 +366,7 @@ def apply(plan: DegradationPlan, image: Tensor) -> Tensor:
         raise ValueError(f"image has shape {tuple(image.shape)}, expected (B, 3, H, W) or (3, H, W).")
     height, width = image.shape[-2:]
     if min(height, width) < plan.scale:
-        raise ValueError(
-            f"image is {width} x {height}, too small for scale {plan.scale}; give a larger picture."
-        )
+        raise ValueError(f"image is {width} x {height}, too small for scale {plan.scale}; give a larger picture.")
     generator = torch.Generator().manual_seed(plan.noise_seed)
     batch = image if image.ndim == 4 else image[None]
     pixels = (batch.float() + 1) / 2  # [-1, 1] => [0, 1]

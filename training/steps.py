@@ -21,9 +21,7 @@ from torch import Tensor
 
 from gendrpix.images import reflect_pad, to_array
 
-KernelKind = Literal[
-    "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso", "sinc"
-]
+KernelKind = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso", "sinc"]
 Filter = Literal["area", "bilinear", "bicubic"]
 
 NEGLIGIBLE = 1e-6
@@ -211,9 +209,7 @@ def compressed(pixels: Tensor, quality: int) -> Tensor:
     results = []
     for one in pixels:
         with io.BytesIO() as file:
-            Image.fromarray(to_array(one * 2 - 1)).save(
-                file, format="JPEG", quality=quality, subsampling="4:2:0"
-            )
+            Image.fromarray(to_array(one * 2 - 1)).save(file, format="JPEG", quality=quality, subsampling="4:2:0")
             with Image.open(file) as decoded:
                 samples = torch.from_numpy(np.array(decoded))  # (H, W, 3) uint8
         results.append(samples.permute(2, 0, 1).float() / STEPS)
