@@ -81,6 +81,18 @@ RESTORER_SPECS: Mapping[str, RestorerSpec] = MappingProxyType(
 )
 
 
+UNGUIDED = "gendr-pix*"
+"""What users see GenDR-Pix called without guidance (the paper's Pix*): one unpadded pass of the same weights."""
+
+CHOICE_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        **{spec.name: spec.label for spec in RESTORER_SPECS.values()},
+        UNGUIDED: f"{RESTORER_SPECS['gendr-pix'].label}*",
+    }
+)
+"""Labels of what can be compared, by name, GenDR first: the speeds are relative to it."""
+
+
 def _unet_levels(count: int) -> dict[str, tuple[str, ...]]:
     """Cross-attention at every level but the last, as in Stable Diffusion 2.1."""
     crossed = count - 1
