@@ -1,0 +1,138 @@
+"""Gather the stages' exported weights into one folder that `gendrpix --weights` reads, with a model card each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gendrpix.pipelines import PIPELINES
+from gendrpix.weights import load_autoencoder
+
+STAGES = {"autoencoder": "autoencoder", "gendr": "teacher", "gendr-adc": "adc", "gendr-pix": "pix"}
+"""Folder in the bundle => stage, and folder in the runs."""
+
+CARD = """---
+license: {licence}
+library_name: diffusers
+tags: [super-resolution, image-restoration]
+---
+
+# gendrpix mini: {name}
+
+{role} It was trained from scratch with `python -m training {stage} --preset {preset}` of gendrpix; no released weights
+were used. {parameters:.2f}M parameters, fp16 safetensors.
+
+| | |
+|---|---|
+| data | {data} |
+| degradation | {degradation} |
+| steps | {steps:,} of {batch} crops of {crop_px} x {crop_px} px, seed {seed} |
+| optimiser | AdamW, peak learning rate {learning_rate:g}, EMA {ema_decay} |
+| loss terms | {losses} |
+| hardware | {hardware} |
+
+{notes}
+
+**Figures**: the table in the project's README, with the command that makes it.
+
+**Limits**: a small model trained for a short time on few photos. It removes light blur, noise and JPEG traces and
+enlarges; it does not invent fine texture the way a full-size model does, and heavy degradation stays visible. Faces and
+text may come out wrong. Do not use a result as evidence of what a scene looked like.
+"""
+
+ROLES = {
+    "autoencoder": "The 8x, 16-channel autoencoder shared by GenDR and GenDR-Adc.",
+    "gendr": "GenDR, the one-step restorer in the latent space: the teacher.",
+    "gendr-adc": "GenDR-Adc, stage I of the distillation: no encoder.",
+    "gendr-pix": "GenDR-Pix, stage II of the distillation: no autoencoder at all.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleConfig:
+    """What goes into the bundle and what its cards say."""
+
+    runs: Path = Path("runs")
+    """Folder of the runs `autoencoder`, `teacher`, `adc` and `pix`."""
+    out: Path = Path("assets/checkpoints/mini")
+    data: str = "a folder of photos"
+    """Words for the cards: what it was trained on."""
+    hardware: str = "not stated"
+    """Words for the cards: where and how long."""
+    licence: str = "cc-by-sa-4.0"
+    notes: str = ""
+    """More words for the cards."""
+
+
+def bundle(config: BundleConfig) -> Path:
+    """Write the four folders, the autoencoder stored once and shared. Raises ValueError where a run has no weights."""
+    for name, stage in STAGES.items():
+        if not (config.runs / stage / "weights" / name).is_dir():
+            raise ValueError(
+                f"{config.runs / stage} has no finished weights of {name}; run that stage to its end first."
+            )
+    half = torch.float16
+    autoencoder = load_autoencoder(config.runs / "autoencoder" / "weights" / "autoencoder", half)
+    sizes = {"autoencoder": _count(autoencoder)}
+    _replace(config.out / "autoencoder", autoencoder)
+    for name, pipeline_class in PIPELINES.items():
+        pipeline = pipeline_class.from_pretrained(config.runs / STAGES[name] / "weights" / name, torch_dtype=half)
+        shared = {"shared_vae": "../autoencoder"} if pipeline.vae is not None else {}
+        _replace(config.out / name, pipeline, **shared)
+        sizes[name] = _count(pipeline.unet)
+    for name, stage in STAGES.items():
+        settings = json.loads((config.runs / stage / "config.json").read_text(encoding="utf-8"))
+        (config.out / name / "README.md").write_text(_card(config, name, settings, sizes[name]), encoding="utf-8")
+    return config.out
+
+
+def _count(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _replace(folder: Path, model: Any, **options: Any) -> None:
+    """Save beside and rename, so that a failure leaves the earlier folder."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial, safe_serialization=True, **options)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters: int) -> str:
+    loop, data = settings["loop"], settings["data"]
+    weights = {
+        key.removesuffix("_weight"): value for key, value in settings.items() if key.endswith("_weight") and value
+    }
+    if settings.get("perceptual") == "none":
+        weights.pop("perceptual", None)
+    elif "perceptual" in weights:
+        weights[f"perceptual ({settings['perceptual']})"] = weights.pop("perceptual")
+    if "adversarial" in weights:
+        weights[f"adversarial (features of {settings['backbone']}, real: {settings['real']})"] = weights.pop(
+            "adversarial"
+        )
+    return CARD.format(
+        licence=config.licence,
+        name=name,
+        role=ROLES[name],
+        stage=STAGES[name],
+        preset=settings["preset"],
+        parameters=parameters / 1e6,
+        data=config.data,
+        degradation="none" if name == "autoencoder" else f"`{data['degradation']}`, x{data['scale']}",
+        steps=loop["steps"],
+        batch=loop["batch"] * loop["accumulate"],
+        crop_px=data["crop_px"],
+        seed=loop["seed"],
+        learning_rate=loop["learning_rate"],
+        ema_decay=loop["ema_decay"],
+        losses=", ".join(f"{key} {value:g}" for key, value in weights.items()),
+        hardware=config.hardware,
+        notes=config.notes,
+    )
