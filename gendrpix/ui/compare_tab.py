@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.ui.engine import COMPUTE, RESTORER_LABELS, Engine, Request
+from gendrpix.specs import CHOICE_LABELS
+from gendrpix.ui.engine import COMPUTE, NEG_PAD, OMEGA, POS_PAD, Engine, Job, Photo, Request, scorecard, without_pixels
 from gendrpix.ui.errors import spoken
-from gendrpix.ui.results import INPUT, Results
+from gendrpix.ui.results import Results, save_result
+
+if TYPE_CHECKING:
+    from gendrpix.compare import Record
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 GUIDANCE_KINDS = ("PadCFG", "Plain CFG", "Off")
 Updates = dict[Any, Any]
 
 PADCFG_LINE = (
-    "Pix is run twice, for a good and a bad picture, and pushed away from the bad one by **omega**. Shifting the two "
-    "runs differently on the 8-pixel grid keeps that from strengthening its grid pattern."
+    "Runs Pix twice, shifted differently on its 8-pixel grid, and moves away from the worse run by omega, "
+    "without strengthening the grid pattern."
 )
 EMPTY = (
     "<h3>Results appear here, one by one</h3>"
@@ -37,12 +41,13 @@ class CompareTab:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.session = gr.State(None)
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=4, min_width=320):
+        with gr.Row(elem_id="compare"):  # the style sheet places the three areas
+            with gr.Column(min_width=300, elem_id="inputs"):
                 self._build_inputs()
-                self._build_padcfg()
-            with gr.Column(scale=8, min_width=320):
+            with gr.Column(min_width=300, elem_id="results"):
                 self._build_results()
+            with gr.Column(min_width=300, elem_id="padcfg-area"):
+                self._build_padcfg()
         self._wire()
 
     # Widgets -------------------------------------------------------------------------------------------------------
@@ -53,7 +58,7 @@ class CompareTab:
             type="filepath",
             image_mode=None,
             sources=["upload", "clipboard"],
-            height=220,
+            height=190,
             buttons=[],
             placeholder="Drop a photo, click to upload, or paste one",
             alt_text="The photo to restore",
@@ -67,55 +72,62 @@ class CompareTab:
             elem_id="examples",
         )
         self.restorers = gr.CheckboxGroup(
-            choices=[(label, name) for name, label in RESTORER_LABELS.items()],
-            value=list(RESTORER_LABELS),
+            choices=[(label, name) for name, label in CHOICE_LABELS.items()],
+            value=list(CHOICE_LABELS),
             label="Restorers",
             info="Pix* is Pix without guidance: half the work.",
             elem_id="restorers",
         )
-        self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", elem_id="scale")
+        self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", buttons=[], elem_id="scale")
         self.size_hint = gr.Markdown("", elem_classes="hint", elem_id="size-hint", visible=False)
         with gr.Row():
             self.run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=140)
             self.cancel = gr.Button(
-                "Cancel", variant="stop", elem_id="cancel", scale=1, min_width=100, interactive=False
+                "Cancel", variant="secondary", elem_id="cancel", scale=1, min_width=100, interactive=False
             )
 
     def _build_padcfg(self) -> None:
         with gr.Group(elem_id="padcfg"):
-            gr.Markdown(f"### Guidance of GenDR-Pix\n{PADCFG_LINE}", elem_classes="hint", container=False)
+            gr.Markdown(f"### PadCFG: the guidance of GenDR-Pix\n{PADCFG_LINE}", elem_classes="hint")
             self.guidance = gr.Radio(
                 GUIDANCE_KINDS, value=GUIDANCE_KINDS[0], show_label=False, container=False, elem_id="guidance"
             )
             self.omega = gr.Slider(
-                0, 3, value=self.engine.default_omega, step=0.05, label="Omega", elem_id="omega"
+                0,
+                3,
+                value=OMEGA,
+                step=0.05,
+                label="Omega",
+                info="1 is the good run alone; above 1 moves away from the bad one.",
+                buttons=[],
+                elem_id="omega",
             )
             with gr.Row():
-                self.pos_rows = offset_slider("Good run: rows above", 4, "pos-rows")
-                self.pos_columns = offset_slider("Good run: columns left", 4, "pos-columns")
+                self.pos_rows = offset_slider("Good: rows", POS_PAD[0], "pos-rows")
+                self.pos_columns = offset_slider("Good: columns", POS_PAD[1], "pos-columns")
             with gr.Row():
-                self.neg_rows = offset_slider("Bad run: rows above", 3, "neg-rows")
-                self.neg_columns = offset_slider("Bad run: columns left", 3, "neg-columns")
+                self.neg_rows = offset_slider("Bad: rows", NEG_PAD[0], "neg-rows")
+                self.neg_columns = offset_slider("Bad: columns", NEG_PAD[1], "neg-columns")
 
     def _build_results(self) -> None:
-        with gr.Row():
-            self.left = gr.Dropdown([INPUT], value=INPUT, label="Left", interactive=False, elem_id="left")
-            self.right = gr.Dropdown([INPUT], value=INPUT, label="Right", interactive=False, elem_id="right")
+        with gr.Row(visible=False, elem_id="pair") as self.pair:
+            self.left = gr.Dropdown([], label="Left", min_width=120, elem_id="left")
+            self.right = gr.Dropdown([], label="Right", min_width=120, elem_id="right")
         self.empty = gr.HTML(EMPTY, elem_id="empty")
         self.slider = gr.ImageSlider(
             label="Left and right",
             show_label=False,
             format="png",
             interactive=False,
-            visible=False,
-            max_height=520,
+            visible="hidden",  # there from the start, so that its code is loaded when the first picture comes
+            max_height=480,
             buttons=["fullscreen"],
             elem_id="slider",
         )
         self.status = gr.Markdown("", elem_id="status", elem_classes="hint", min_height=24)
-        self.table = gr.Markdown("", visible=False, elem_id="scorecard", buttons=["copy"])
+        self.table = gr.Markdown("", visible=False, elem_id="scorecard")
         self.table_notes = gr.Markdown("", visible=False, elem_id="scorecard-notes", elem_classes="hint")
-        self.download = gr.DownloadButton("Download PNG", interactive=False, elem_id="download", size="md")
+        self.download = gr.DownloadButton("Download PNG", visible=False, elem_id="download", size="md")
         gr.Markdown(CAUTION, elem_id="caution", elem_classes="hint")
 
     # Wiring --------------------------------------------------------------------------------------------------------
@@ -136,18 +148,16 @@ class CompareTab:
         ]
 
     def _wire(self) -> None:
-        """Events get the photo as the uploaded file itself (`preprocess=False`): Gradio would decode it before our gate.
+        """Events get the photo as the uploaded file itself (`preprocess=False`): else Gradio would decode it.
 
-        Gradio checks in either case that the file is one that this visitor uploaded.
+        Gradio checks in either case that the file is one that was uploaded.
         """
-        private = {"api_visibility": "private", "show_progress": "hidden"}
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         checked = self.photo.change(
             self.check_photo, [self.photo, self.scale], self.size_hint, preprocess=False, **private
         )
         checked.failure(lambda: (None, gr.update(visible=False)), None, [self.photo, self.size_hint], **private)
-        self.scale.release(
-            self.check_photo, [self.photo, self.scale], self.size_hint, preprocess=False, **private
-        )
+        self.scale.release(self.check_photo, [self.photo, self.scale], self.size_hint, preprocess=False, **private)
         self.guidance.input(self.show_guidance, self.guidance, self.guidance_widgets, **private)
         gr.on(
             [self.left.input, self.right.input],
@@ -158,6 +168,7 @@ class CompareTab:
         )
         views = [
             self.session,
+            self.pair,
             self.left,
             self.right,
             self.empty,
@@ -193,12 +204,12 @@ class CompareTab:
         """Only what the chosen kind of guidance uses can be moved."""
         return [gr.update(interactive=kind != "Off")] + [gr.update(interactive=kind == "PadCFG")] * 4
 
-    def check_photo(self, photo: Mapping[str, Any] | None, scale: float) -> Any:
+    def check_photo(self, photo: Photo | None, scale: float) -> Any:
         """Read the photo at once, so that a broken one is refused when it is chosen; tell both sizes."""
         if photo is None:
             return gr.update(visible=False)
         with spoken():
-            return gr.update(value=self.engine.describe_sizes(photo_path(photo), scale), visible=True)
+            return gr.update(value=self.engine.read_sizes(photo, scale), visible=True)
 
     def choose_pair(self, session: Results | None, left: str, right: str) -> tuple[Any, Any]:
         """Show the two chosen pictures; the right one is what Download saves."""
@@ -209,27 +220,30 @@ class CompareTab:
             return session.pair_files, self._download(session)
 
     def run_restorers(
-        self, session: Results | None, *settings: Any, progress: gr.Progress = gr.Progress()  # noqa: B008: Gradio's way
+        self,
+        session: Results | None,
+        *settings: Any,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio's way
     ) -> Iterator[Updates]:
         """Run: the input first, then each result as it is ready."""
         with spoken():
             yield from self._run(Request.from_widgets(*settings), progress)
 
     def _run(self, request: Request, progress: gr.Progress) -> Iterator[Updates]:
-        yield {
-            **self._buttons(running=True),
-            self.status: "Reading the photo …",
-        }
+        yield {**self._buttons(running=True), self.status: "Reading the photo and loading the restorers …"}
         progress(0, desc="Reading the photo")
-        results = Results(request.stem)
-        job = self.engine.start(request)
-        results.add(INPUT, job.save_input(results.path_for("input")))
-        yield {self.session: results, **self._shown(results), **self._scored(job.scorecard)}
-        for step, label in enumerate(job.labels):
-            progress((step, len(job.labels)), desc=f"Running {label}", unit="restorers")
-            results.add(label, job.run_next(results.path_for(job.names[step])))
-            yield {**self._shown(results), **self._scored(job.scorecard)}
-        yield {**self._buttons(running=False), self.status: job.summary}
+        job = self.engine.prepare(request)
+        results = Results()
+        records: list[Record] = []
+        stream = self.engine.compare(job)
+        names = ["the input", *job.labels]
+        for step, name in enumerate(names):
+            progress((step, len(names)), desc=f"Measuring {name}" if step == 0 else f"Running {name}")
+            record = next(stream)
+            results.add(record.label, save_result(record.image, results.folder, request.stem, record.name))
+            records.append(without_pixels(record))
+            yield {self.session: results, **self._shown(results), **self._scored(job, records)}
+        yield {**self._buttons(running=False), self.status: summary(records)}
 
     def show_stopped(self, session: Results | None) -> Updates:
         """After an error: the buttons as before; what is ready stays."""
@@ -251,27 +265,29 @@ class CompareTab:
         left, right = results.pair
         return {
             self.empty: gr.update(visible=False),
+            self.pair: gr.update(visible=True),
             self.slider: gr.update(value=results.pair_files, visible=True),
-            self.left: gr.update(choices=results.labels, value=left, interactive=True),
-            self.right: gr.update(choices=results.labels, value=right, interactive=True),
+            self.left: gr.update(choices=results.labels, value=left),
+            self.right: gr.update(choices=results.labels, value=right),
             self.download: self._download(results),
         }
 
     def _download(self, results: Results) -> Any:
         _, label = results.pair
         path = str(results.files[label])
-        return gr.update(value=path, label=f"Download {label} as PNG", interactive=True)
+        return gr.update(value=path, label=f"Download {label} as PNG", visible=True)
 
-    def _scored(self, scorecard: Any) -> Updates:
+    def _scored(self, job: Job, records: list[Record]) -> Updates:
+        table = scorecard(job, records)
         return {
-            self.table: gr.update(value=scorecard.table, visible=True),
-            self.table_notes: gr.update(value=scorecard.notes, visible=bool(scorecard.notes)),
+            self.table: gr.update(value=table.to_markdown(), visible=True),
+            self.table_notes: gr.update(value=" ".join(table.notes), visible=bool(table.notes)),
         }
 
 
 def offset_slider(label: str, value: int, elem_id: str) -> gr.Slider:
     """A slider for one PadCFG offset, 0 to 7 pixels."""
-    return gr.Slider(0, 7, value=value, step=1, label=label, elem_id=elem_id, min_width=130)
+    return gr.Slider(0, 7, value=value, step=1, label=label, buttons=[], elem_id=elem_id, min_width=110)
 
 
 def example_photos() -> list[Path]:
@@ -279,6 +295,11 @@ def example_photos() -> list[Path]:
     return sorted(path for path in EXAMPLES.glob("*") if path.suffix in (".png", ".jpg"))
 
 
-def photo_path(photo: Mapping[str, Any]) -> Path:
-    """The file behind an image widget's payload."""
-    return Path(photo["path"])
+def summary(records: list[Record]) -> str:
+    """One sentence once all is done."""
+    seconds = [record.seconds for record in records if record.seconds is not None]
+    count = f"{len(seconds)} result{'s' * (len(seconds) != 1)}"
+    fastest = min((record for record in records if record.seconds is not None), key=lambda record: record.seconds or 0)
+    if len(seconds) == 1:
+        return f"Done: {count}."
+    return f"Done: {count}. {fastest.label} was the fastest."

@@ -1,40 +1,47 @@
-"""The core behind the page: imported late, loaded once, used by one run at a time."""
+"""The core behind the page: imported late, loaded once, used by one computation at a time.
+
+Nothing here may import torch at module level: the page is served first, the core follows in the background.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from gendrpix.specs import RESTORER_SPECS
+from gendrpix.specs import CHOICE_LABELS, UNGUIDED
 
 if TYPE_CHECKING:
-    from gendrpix.compare import Record
+    from gendrpix.compare import CompareSettings, Record, RestorerCache
+    from gendrpix.images import Picture
+    from gendrpix.report import Table
+    from gendrpix.scores import Scorer
 
 logger = logging.getLogger(__name__)
 
 COMPUTE = "compute"
 """The one concurrency id of every event that computes."""
+OMEGA = 1.0
+POS_PAD = (4, 4)
+NEG_PAD = (3, 3)
+"""What the page starts with; the core's own defaults, written here because the core is imported later."""
 
-UNGUIDED = "gendr-pix*"
-RESTORER_LABELS = {
-    **{spec.name: spec.label for spec in RESTORER_SPECS.values()},
-    UNGUIDED: f"{RESTORER_SPECS['gendr-pix'].label}*",
-}
-"""Labels of the restorers a user can choose, by name; Pix* is Pix without guidance."""
+Photo = Mapping[str, Any]
+"""An uploaded file as Gradio describes it: "path" on this machine, "orig_name" on the visitor's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one press of Run asks for, checked; everything numeric is checked again by the core."""
+    """What one press of Run asks for. Only what is missing is found here; the core checks the values."""
 
     photo: Path
+    stem: str
+    """The photo's name without its suffix, for the names of the results."""
     names: tuple[str, ...]
-    """Restorers in the order of `RESTORER_LABELS`."""
     scale: float
     guidance: float | None
     pos_pad: tuple[int, int]
@@ -44,105 +51,172 @@ class Request:
     @classmethod
     def from_widgets(
         cls,
-        photo: Mapping[str, Any] | None,
-        restorers: list[str] | None,
+        photo: Photo | None,
+        restorers: Sequence[str] | None,
         scale: float,
         guidance: str,
         omega: float,
-        pos_rows: int,
-        pos_columns: int,
-        neg_rows: int,
-        neg_columns: int,
+        *offsets: int,
     ) -> Self:
-        """The request behind the raw values of the tab's widgets. Raises ValueError with what is missing."""
-        if photo is None:
+        """The request behind the widgets' raw values; `offsets`: rows and columns of the good run, then of the bad one.
+
+        Raises ValueError with what is missing.
+        """
+        if not photo:
             raise ValueError("There is no photo yet. Upload or paste one, or choose an example.")
-        chosen = [name for name in RESTORER_LABELS if name in (restorers or ())]
-        if not chosen:
+        if not restorers:
             raise ValueError("No restorer is chosen. Tick at least one.")
-        if guidance == "Off":  # Pix without guidance is Pix*: once is enough
-            chosen = [UNGUIDED if name == "gendr-pix" else name for name in chosen]
+        pos_rows, pos_columns, neg_rows, neg_columns = map(int, offsets)
         return cls(
             photo=Path(photo["path"]),
-            names=tuple(dict.fromkeys(chosen)),
+            stem=Path(photo.get("orig_name") or photo["path"]).stem or "photo",
+            names=tuple(restorers),
             scale=float(scale),
             guidance=None if guidance == "Off" else float(omega),
-            pos_pad=(int(pos_rows), int(pos_columns)),
-            neg_pad=(int(neg_rows), int(neg_columns)),
+            pos_pad=(pos_rows, pos_columns),
+            neg_pad=(neg_rows, neg_columns),
             plain_cfg=guidance == "Plain CFG",
         )
 
 
-class Engine:
-    """Loads the core and the weights on first use, or ahead of it in the background, and runs one job at a time."""
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A request that has been read and checked: the picture, and the restorers in the order they run."""
 
-    default_omega = 1.0
+    picture: Picture
+    names: tuple[str, ...]
+    settings: CompareSettings
+
+    @property
+    def labels(self) -> list[str]:
+        return [CHOICE_LABELS[name] for name in self.names]
+
+
+class Engine:
+    """Weights and metrics of this server; all handlers compute through it, one at a time."""
 
     def __init__(self, weights: str | None = None) -> None:
+        """`weights`: a bundled family, a folder or a hub id; by default GENDRPIX_WEIGHTS or, without it, "mini"."""
         self.weights = weights or os.environ.get("GENDRPIX_WEIGHTS") or "mini"
         self._turn = threading.Lock()
-        self._loading = threading.Lock()
-        self._cache: Any = None
+        self._building = threading.Lock()
+        self._tools: tuple[RestorerCache, Scorer] | None = None
 
     @property
     def weights_name(self) -> str:
         """How the footer names the weights: a bundled family or hub id as it is, a folder by its own name."""
-        return Path(self.weights).name if Path(self.weights).is_dir() else self.weights
+        return Path(self.weights).resolve().name if Path(self.weights).is_dir() else self.weights
 
-    def load_in_background(self) -> None:
-        """Import the core and load the weights in a thread, so that the first run need not wait for either."""
-        threading.Thread(target=self._load_quietly, name="gendrpix-load", daemon=True).start()
+    def load_in_background(self) -> threading.Thread:
+        """Import the core, load weights and metrics in a thread, so that the first run need not wait for them."""
+        thread = threading.Thread(target=self._load, name="gendrpix-load", daemon=True)
+        thread.start()
+        return thread
 
-    def _load_quietly(self) -> None:
+    def _load(self) -> None:
         try:
-            self._compare()
-        except Exception:  # noqa: BLE001: the first run meets the same error and says it to the user
-            logger.warning("the restorers could not be loaded ahead of the first run", exc_info=True)
+            cache, scorer = self._get_tools()
+            for name in CHOICE_LABELS:
+                cache(name)
+            for name in scorer.names:
+                scorer.unavailable(name)
+        except Exception as error:  # noqa: BLE001 - the first run meets it again and says it to the visitor
+            logger.warning("The restorers could not be loaded ahead of the first run: %s", error)
+        else:
+            logger.info("restorers loaded")
 
-    def _compare(self) -> Any:
-        from gendrpix import compare
-        return compare
+    def _get_tools(self) -> tuple[RestorerCache, Scorer]:
+        from gendrpix.compare import RestorerCache
+        from gendrpix.scores import DEFAULT_METRICS, METRICS, Scorer
 
-    def describe_sizes(self, photo: Path, scale: float) -> str:
+        with self._building:
+            if self._tools is None:
+                device = pick_device()
+                metrics = [name for name in DEFAULT_METRICS if not METRICS[name].needs_truth]
+                self._tools = RestorerCache(self.weights, device=device), Scorer(metrics, device=device)
+            return self._tools
+
+    def read_sizes(self, photo: Photo, scale: float) -> str:
+        """Read the photo and say its size, the result's and what there is to know. Raises ValueError if refused."""
         from gendrpix.images import check_output_size, open_picture, output_size
-        picture = open_picture(photo)
+
+        picture = open_picture(photo["path"])
         height, width = output_size(picture.height, picture.width, scale)
         check_output_size(height, width)
-        notes = "".join(f" · {n}" for n in picture.notes)
-        return f"{picture.width} × {picture.height} px → **{width} × {height} px**{notes}"
+        said = [f"{picture.width} × {picture.height} pixels in, **{width} × {height}** out", *picture.notes]
+        return " · ".join(said)
 
-    def start(self, request):
-        return Job(self, request)
+    def prepare(self, request: Request) -> Job:
+        """Read and check everything before anything is computed. Raises ValueError with the reason."""
+        from gendrpix.compare import CompareSettings, load_all, order_choices
+        from gendrpix.images import open_picture
+
+        settings = CompareSettings(
+            scale=request.scale,
+            guidance=request.guidance,
+            pos_pad=request.pos_pad,
+            neg_pad=request.neg_pad,
+            plain_cfg=request.plain_cfg,
+        )
+        names = order_choices(request.names, settings)
+        picture = open_picture(request.photo)
+        load_all(self._get_tools()[0], names)
+        return Job(picture=picture, names=names, settings=settings)
+
+    def compare(self, job: Job) -> Iterator[Record]:
+        """The input's record, then one for each restorer as it is complete.
+
+        Each is computed while no other visitor's is; between them others may have their turn.
+        """
+        from gendrpix.compare import compare, input_record
+
+        cache, scorer = self._get_tools()
+        results = compare(job.picture, job.names, job.settings, cache, scorer)
+        with self._turn:
+            record = input_record(job.picture, job.settings, scorer)
+        yield record
+        for _ in job.names:
+            with self._turn:
+                record = next(results)
+            yield record
+
+    def restore(self, job: Job) -> Any:
+        """The result of the job's one restorer as a PIL image, neither timed nor scored."""
+        [name] = job.names
+        guidance = None if name == UNGUIDED else job.settings.guidance
+        pipeline = self._get_tools()[0](name)
+        with self._turn:
+            output = pipeline(
+                job.picture,
+                scale=job.settings.scale,
+                guidance=guidance if pipeline.restorer.guided else None,
+                pos_pad=job.settings.pos_pad,
+                neg_pad=job.settings.neg_pad,
+                plain_cfg=job.settings.plain_cfg,
+            )
+        return output.images[0]
 
 
-class Job:
-    def __init__(self, engine, request):
-        from gendrpix.images import open_picture, output_size, resize
-        self.engine, self.request = engine, request
-        self.picture = open_picture(request.photo)
-        self.names = request.names
-        self.labels = [RESTORER_LABELS[n] for n in self.names]
-        self.records = []
-        self._records = engine._compare().compare(self.picture, self.names, weights=engine.weights, scale=request.scale, guidance=request.guidance)
-    def save_input(self, path):
-        from gendrpix.images import output_size, resize, save_png
-        p = self.picture
-        return save_png(resize(p.color, *output_size(p.height, p.width, self.request.scale)), path)
-    def run_next(self, path):
-        from gendrpix.images import save_png
-        with self.engine._turn:
-            r = next(self._records)
-        self.records.append(r)
-        return save_png(r.image, path)
-    @property
-    def scorecard(self):
-        from types import SimpleNamespace
-        lines = ["| Restorer | Time | Speed | Memory | PIQE (lower is better) | Grid score | Device |", "|:--|--:|--:|--:|--:|--:|:--|"]
-        for i, label in enumerate(self.labels):
-            if i < len(self.records):
-                r = self.records[i]
-                lines.append(f"| {label} | {r.seconds:.2f} s | {r.ratio:.1f} × | {r.peak_bytes >> 20} MB | 33.2 | +1.2 dB | cpu, float32 |")
-            else:
-                lines.append(f"| {label} | {'running …' if i == len(self.records) else 'waiting'} | | | | | |")
-        return SimpleNamespace(table="\n".join(lines), notes="MUSIQ is not available: its weights could not be downloaded. PIQE needs none and is shown instead.")
-    summary = "All done."
+def scorecard(job: Job, records: Sequence[Record]) -> Table:
+    """The core's table of what is ready, with a line for each restorer that is not."""
+    from gendrpix.report import to_table
+
+    table = to_table(records)
+    blanks = ("",) * (len(table.header) - 2)
+    states = ("running …", *("waiting",) * len(job.names))
+    pending = zip(job.labels[len(records) - 1 :], states, strict=False)
+    return replace(table, rows=table.rows + tuple((label, state, *blanks) for label, state in pending))
+
+
+def without_pixels(record: Record) -> Record:
+    """The record's figures alone, for a table that outlives the run's tensors."""
+    return replace(record, pixels=record.pixels.new_empty(1, 3, 0, 0), branches=None)
+
+
+def pick_device() -> str:
+    """The best device here: "cuda", "mps" or "cpu"."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

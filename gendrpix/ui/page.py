@@ -6,7 +6,7 @@ import gradio as gr
 
 from gendrpix import __version__
 from gendrpix.ui.compare_tab import CompareTab
-from gendrpix.ui.endpoints import add_endpoints
+from gendrpix.ui.endpoints import Endpoints
 from gendrpix.ui.engine import Engine
 
 TITLE = "GenDR-Pix"
@@ -23,10 +23,9 @@ def build_page(engine: Engine) -> gr.Blocks:
     with page:
         gr.HTML(HEADER, elem_id="header", container=False)
         CompareTab(engine)
-        add_endpoints(engine)
+        Endpoints(engine)
         gr.Markdown(
-            f"gendrpix {__version__} · weights: {engine.weights_name} · "
-            "[the method](https://arxiv.org/abs/2602.10630)",
+            f"gendrpix {__version__} · weights: {engine.weights_name} · [the method](https://arxiv.org/abs/2602.10630)",
             elem_id="footer",
             elem_classes="hint",
         )

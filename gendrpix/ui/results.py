@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import weakref
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-INPUT = "Input (bicubic)"
-"""Label of the picture every restorer starts from: the photo, resized to the output size."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Results:
@@ -17,14 +19,12 @@ class Results:
     It lives in the visitor's session; the run adds to it while the visitor may already choose what to look at.
     """
 
-    def __init__(self, stem: str) -> None:
+    def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gendrpix-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        self.stem = stem
         self.files: dict[str, Path] = {}
-        self.rows: list[list[str]] = []
-        self._left = INPUT
-        self._right = INPUT
+        self._left = ""
+        self._right = ""
         self._chosen = False
 
     @property
@@ -42,13 +42,13 @@ class Results:
         """Paths of the two pictures of the slider."""
         return str(self.files[self._left]), str(self.files[self._right])
 
-    def path_for(self, name: str) -> Path:
-        """Where to save the result of that restorer; the file keeps the photo's name."""
-        return self.folder / f"{self.stem}_{name.replace('*', '-star')}.png"
-
     def add(self, label: str, path: Path) -> None:
-        """Take in a finished picture; it is shown on the right unless the visitor has chosen a pair."""
+        """Take in a finished picture. The first one, the input, is shown on the left, the newest on the right.
+
+        Once the visitor has chosen a pair, that one stays.
+        """
         self.files[label] = path
+        self._left = self._left or label
         if not self._chosen:
             self._right = label
 
@@ -58,3 +58,11 @@ class Results:
         if unknown:
             raise ValueError(f"There is no result {unknown[0]!r} yet; choose one of {', '.join(self.files)}.")
         self._left, self._right, self._chosen = left, right, True
+
+
+def save_result(image: Image, folder: Path, stem: str, name: str) -> Path:
+    """Write a result as PNG, named after the photo and the restorer; other characters than letters and digits go."""
+    from gendrpix.images import save_png
+
+    plain = re.sub(r"[^\w.-]+", "_", stem)[:80] or "photo"
+    return save_png(image, folder / f"{plain}_{name.replace('*', '-star')}.png")
