@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gendrpix import guidance as padcfg
-from gendrpix.guidance import NEG_PAD, POS_PAD, Branches, Offset, check_offset
+from gendrpix.guidance import Branches, check_offset
 from gendrpix.images import (
     Limits,
     Picture,
@@ -26,12 +26,7 @@ from gendrpix.images import (
 from gendrpix.measure import Peak, measure_peak, timed
 from gendrpix.pipelines import RestorerPipeline, load_restorer
 from gendrpix.scores import Scorer, Scores
-from gendrpix.specs import CHOICE_LABELS, UNGUIDED
-
-DEFAULT_GUIDANCE: float | None = None
-"""Guidance of GenDR-Pix where a user names none; None is one unpadded pass (Pix*)."""
-COMPARED_OMEGA = 1.0
-"""Omega of GenDR-Pix in a comparison where a user names none and Pix* stands beside it."""
+from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD, UNGUIDED, Offset
 
 INPUT = "input"
 INPUT_LABEL = "Input (bicubic)"

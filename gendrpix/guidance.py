@@ -15,15 +15,7 @@ import torch
 from torch import Tensor
 
 from gendrpix.images import reflect_pad
-from gendrpix.specs import PATCH
-
-Offset = tuple[int, int]
-"""(rows, columns) put before the picture, each 0 to 7."""
-
-POS_PAD: Offset = (4, 4)
-"""The paper's offset of the positive branch."""
-NEG_PAD: Offset = (3, 3)
-"""The paper's offset of the negative branch."""
+from gendrpix.specs import NEG_PAD, PATCH, POS_PAD, Offset
 
 BatchPredictor = Callable[[Tensor, Tensor], Tensor]
 """(pixels (B, 3, H, W), prompts (B, L, D)) => pixels (B, 3, H, W)."""

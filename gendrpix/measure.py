@@ -96,7 +96,8 @@ def grid_score(x: Tensor) -> float:
     window, amplitudes of the 2-D spectrum. For each harmonic (k H/8, l W/8), k and l in 0..7 and not both 0:
     20 log10(mean of its 3 x 3 bins / median of the 13 x 13 bins around them without the inner 5 x 5). The score
     is the mean over the 63 harmonics. About 0 for a natural picture; JPEG blocks raise it too, so compare it with
-    the input's or the truth's.
+    the input's or the truth's. Score what is saved, rounded to 8 bits: an enlarged picture has next to nothing
+    at high frequencies, and without the rounding's noise its score says little.
     """
     check_side(x, GRID_MIN_PX, "The grid score")
     height, width = (side - side % PATCH for side in x.shape[-2:])

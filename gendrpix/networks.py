@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, UNet2DConditionModel
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gendrpix.specs import Form, ModelSpec
 
-Autoencoder = AutoencoderKL | AutoencoderDC
+Autoencoder: TypeAlias = AutoencoderKL | AutoencoderDC
 
 
 def build_unet(spec: ModelSpec, in_channels: int, out_channels: int) -> UNet2DConditionModel:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gendrpix import guidance as padcfg
 from gendrpix.codecs import codec_for
-from gendrpix.guidance import NEG_PAD, POS_PAD, Branches, Offset
+from gendrpix.guidance import Branches
 from gendrpix.images import (
     Picture,
     check_output_size,
@@ -31,7 +31,7 @@ from gendrpix.images import (
     to_pil,
 )
 from gendrpix.networks import Autoencoder, predict
-from gendrpix.specs import FORMAT_VERSION, PATCH, RESTORER_SPECS, RestorerSpec, find_restorer
+from gendrpix.specs import FORMAT_VERSION, NEG_PAD, PATCH, POS_PAD, RESTORER_SPECS, Offset, RestorerSpec, find_restorer
 from gendrpix.weights import find_folder, find_restorer_folder, load_autoencoder
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ Restored = list[PIL.Image.Image] | NDArray[np.float32] | Tensor
 
 
 @dataclass
-class RestorationOutput(BaseOutput):  # type: ignore[misc]
+class RestorationOutput(BaseOutput):
     """What a restorer returns.
 
     images: list of PIL pictures, (B, H, W, 3) float32 array in [0, 1], or (B, 3, H, W) tensor in [-1, 1].
@@ -54,7 +54,7 @@ class RestorationOutput(BaseOutput):  # type: ignore[misc]
     negative: Tensor | None = None
 
 
-class RestorerPipeline(DiffusionPipeline):  # type: ignore[misc]
+class RestorerPipeline(DiffusionPipeline):
     """One evaluation of a UNet between two codecs; the subclasses name which.
 
     `unet`'s ends must have the channels that the restorer's domains have; `prompts` is (2, L, D), the positive and
@@ -261,7 +261,8 @@ def load_restorer(
     folder = find_restorer_folder(find_restorer(name).name, weights)
     loaded = PIPELINES[name].from_pretrained(folder, torch_dtype=dtype)
     loaded.set_progress_bar_config(disable=True)
-    return loaded.to(device)
+    moved: RestorerPipeline = loaded.to(device)
+    return moved
 
 
 def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:

@@ -10,6 +10,17 @@ from typing import Any, Literal
 PATCH = 8
 """Pixels per side of one UNet position: the autoencoder's reduction, and the factor of the pixel-unshuffle."""
 
+Offset = tuple[int, int]
+"""(rows, columns) that PadCFG puts before the picture, each 0 to 7."""
+POS_PAD: Offset = (4, 4)
+"""The paper's offset of the positive branch."""
+NEG_PAD: Offset = (3, 3)
+"""The paper's offset of the negative branch."""
+DEFAULT_GUIDANCE: float | None = None
+"""Guidance of GenDR-Pix where a user names none; None is one unpadded pass (Pix*)."""
+COMPARED_OMEGA = 1.0
+"""Omega of GenDR-Pix where a user names none and Pix* stands beside it."""
+
 FORMAT_VERSION = 1
 """Version of the saved pipeline configuration; a folder saved with another one is refused by name."""
 

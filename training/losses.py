@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gendrpix.guidance import Offset, pad
-from gendrpix.specs import PATCH
+from gendrpix.guidance import pad
+from gendrpix.specs import PATCH, Offset
 
 
 def l1_loss(student: Tensor, target: Tensor) -> Tensor:
