@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.engine import COMPUTE, NEG_PAD, OMEGA, POS_PAD, Engine, Job, Photo, Request, scorecard, without_pixels
+from gendrpix.ui.engine import COMPUTE, NEG_PAD, OMEGA, POS_PAD, Engine, Photo, Request, figures_alone, scorecard
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.results import Results, save_result
 
@@ -182,7 +182,7 @@ class CompareTab:
         ]
         running = self.run.click(
             self.run_restorers,
-            [self.session, *self.settings],
+            self.settings,
             views,
             preprocess=False,
             api_visibility="private",
@@ -211,17 +211,16 @@ class CompareTab:
         with spoken():
             return gr.update(value=self.engine.read_sizes(photo, scale), visible=True)
 
-    def choose_pair(self, session: Results | None, left: str, right: str) -> tuple[Any, Any]:
+    def choose_pair(self, results: Results | None, left: str, right: str) -> tuple[Any, Any]:
         """Show the two chosen pictures; the right one is what Download saves."""
-        if session is None:
+        if results is None:
             return gr.skip(), gr.skip()
         with spoken():
-            session.choose(left, right)
-            return session.pair_files, self._download(session)
+            results.choose(left, right)
+            return results.pair_files, self._download(results)
 
     def run_restorers(
         self,
-        session: Results | None,
         *settings: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio's way
     ) -> Iterator[Updates]:
@@ -233,27 +232,26 @@ class CompareTab:
         yield {**self._buttons(running=True), self.status: "Reading the photo and loading the restorers …"}
         progress(0, desc="Reading the photo")
         job = self.engine.prepare(request)
-        results = Results()
-        records: list[Record] = []
+        results = Results(job.labels)
         stream = self.engine.compare(job)
         names = ["the input", *job.labels]
         for step, name in enumerate(names):
             progress((step, len(names)), desc=f"Measuring {name}" if step == 0 else f"Running {name}")
             record = next(stream)
-            results.add(record.label, save_result(record.image, results.folder, request.stem, record.name))
-            records.append(without_pixels(record))
-            yield {self.session: results, **self._shown(results), **self._scored(job, records)}
-        yield {**self._buttons(running=False), self.status: summary(records)}
+            path = save_result(record.image, results.folder, request.stem, record.name)
+            results.add(figures_alone(record), path)
+            yield {self.session: results, **self._shown(results), **self._scored(results)}
+        yield {**self._buttons(running=False), self.status: summary(results.records)}
 
-    def show_stopped(self, session: Results | None) -> Updates:
+    def show_stopped(self, results: Results | None) -> Updates:
         """After an error: the buttons as before; what is ready stays."""
-        return {**self._buttons(running=False), self.status: ""}
+        return {**self._buttons(running=False), **self._scored(results, stopped=True), self.status: ""}
 
-    def show_cancelled(self, session: Results | None) -> Updates:
+    def show_cancelled(self, results: Results | None) -> Updates:
         """After Cancel: the same, said in words."""
-        done = max(0, len(session.labels) - 1) if session else 0
+        done = max(0, len(results.labels) - 1) if results else 0
         kept = f"{done} finished result{'s' * (done != 1)} kept." if done else "No restorer had finished."
-        return {**self._buttons(running=False), self.status: f"Cancelled. {kept}"}
+        return {**self.show_stopped(results), self.status: f"Cancelled. {kept}"}
 
     def _buttons(self, *, running: bool) -> Updates:
         return {
@@ -277,8 +275,10 @@ class CompareTab:
         path = str(results.files[label])
         return gr.update(value=path, label=f"Download {label} as PNG", visible=True)
 
-    def _scored(self, job: Job, records: list[Record]) -> Updates:
-        table = scorecard(job, records)
+    def _scored(self, results: Results | None, *, stopped: bool = False) -> Updates:
+        if results is None:
+            return {}
+        table = scorecard(results.expected, results.records, stopped=stopped)
         return {
             self.table: gr.update(value=table.to_markdown(), visible=True),
             self.table_notes: gr.update(value=" ".join(table.notes), visible=bool(table.notes)),
@@ -297,9 +297,7 @@ def example_photos() -> list[Path]:
 
 def summary(records: list[Record]) -> str:
     """One sentence once all is done."""
-    seconds = [record.seconds for record in records if record.seconds is not None]
-    count = f"{len(seconds)} result{'s' * (len(seconds) != 1)}"
-    fastest = min((record for record in records if record.seconds is not None), key=lambda record: record.seconds or 0)
-    if len(seconds) == 1:
-        return f"Done: {count}."
-    return f"Done: {count}. {fastest.label} was the fastest."
+    fastest = min((record for record in records if record.seconds), key=lambda record: record.seconds or 0.0)
+    if fastest.ratio is None or fastest.ratio <= 1:
+        return "Done."
+    return f"Done. {fastest.label} was the fastest: {fastest.ratio:.1f} times as fast as {CHOICE_LABELS['gendr']}."

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from gradio import FileData
 from gradio.events import api
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.engine import COMPUTE, NEG_PAD, OMEGA, POS_PAD, Engine, Request, without_pixels
+from gendrpix.ui.engine import COMPUTE, NEG_PAD, OMEGA, POS_PAD, Engine, Job, Request
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.results import Results, save_result
-
-if TYPE_CHECKING:
-    from gendrpix.compare import Record
 
 KEPT = 4
 """Calls whose files stay until Gradio has copied them to its own cache; they are computed one at a time."""
@@ -50,7 +47,7 @@ class Endpoints:
             offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
             request = as_request(photo, [restorer], scale, guidance, offsets)
             job = self.engine.prepare(request)
-            results = self._new_results()
+            results = self._new_results(job)
             image = self.engine.restore(job)
             return as_file(save_result(image, results.folder, request.stem, job.names[0]))
 
@@ -76,16 +73,16 @@ class Endpoints:
             offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
             request = as_request(photo, restorers, scale, guidance, offsets)
             job = self.engine.prepare(request)
-            results = self._new_results()
+            results = self._new_results(job)
             files: list[FileData] = []
-            records: list[Record] = []
+            figures: list[dict[str, Any]] = []
             for record in self.engine.compare(job):
                 files.append(as_file(save_result(record.image, results.folder, request.stem, record.name)))
-                records.append(without_pixels(record))
-            return files, [to_dict(record) for record in records]
+                figures.append(to_dict(record))
+            return files, figures
 
-    def _new_results(self) -> Results:
-        results = Results()
+    def _new_results(self, job: Job) -> Results:
+        results = Results(job.labels)
         self._kept.append(results)
         return results
 

@@ -197,20 +197,21 @@ class Engine:
         return output.images[0]
 
 
-def scorecard(job: Job, records: Sequence[Record]) -> Table:
-    """The core's table of what is ready, with a line for each restorer that is not."""
+def scorecard(expected: Sequence[str], records: Sequence[Record], *, stopped: bool = False) -> Table:
+    """The core's table of what is ready, the input first, with a line for each expected restorer that is not."""
     from gendrpix.report import to_table
 
     table = to_table(records)
     blanks = ("",) * (len(table.header) - 2)
-    states = ("running …", *("waiting",) * len(job.names))
-    pending = zip(job.labels[len(records) - 1 :], states, strict=False)
+    states = ("not run",) * len(expected) if stopped else ("running …", *("waiting",) * len(expected))
+    pending = zip(expected[len(records) - 1 :], states, strict=False)
     return replace(table, rows=table.rows + tuple((label, state, *blanks) for label, state in pending))
 
 
-def without_pixels(record: Record) -> Record:
-    """The record's figures alone, for a table that outlives the run's tensors."""
-    return replace(record, pixels=record.pixels.new_empty(1, 3, 0, 0), branches=None)
+def figures_alone(record: Record) -> Record:
+    """The record without its pictures, which are in files: a session keeps it long after the run."""
+    image = record.image.crop((0, 0, 1, 1))
+    return replace(record, image=image, pixels=record.pixels.new_empty(1, 3, 0, 0), branches=None)
 
 
 def pick_device() -> str:

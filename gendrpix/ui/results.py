@@ -6,20 +6,26 @@ import re
 import shutil
 import tempfile
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from gendrpix.compare import Record
+
 
 class Results:
-    """The PNG files of one run, by label, in a folder that is removed together with this object.
+    """One run: its figures and its PNG files by label, in a folder that is removed together with this object.
 
     It lives in the visitor's session; the run adds to it while the visitor may already choose what to look at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, expected: Sequence[str]) -> None:
+        """`expected`: labels of the restorers to come, in the order of the run."""
+        self.expected = tuple(expected)
+        self.records: list[Record] = []
         self.folder = Path(tempfile.mkdtemp(prefix="gendrpix-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.files: dict[str, Path] = {}
@@ -42,15 +48,16 @@ class Results:
         """Paths of the two pictures of the slider."""
         return str(self.files[self._left]), str(self.files[self._right])
 
-    def add(self, label: str, path: Path) -> None:
+    def add(self, record: Record, path: Path) -> None:
         """Take in a finished picture. The first one, the input, is shown on the left, the newest on the right.
 
         Once the visitor has chosen a pair, that one stays.
         """
-        self.files[label] = path
-        self._left = self._left or label
+        self.records.append(record)
+        self.files[record.label] = path
+        self._left = self._left or record.label
         if not self._chosen:
-            self._right = label
+            self._right = record.label
 
     def choose(self, left: str, right: str) -> None:
         """The visitor's own pair. Raises ValueError for a label that this run does not have."""

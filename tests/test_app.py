@@ -1,0 +1,260 @@
+"""The page's handlers as functions, on tiny random weights, and its endpoints through a real client."""
+
+import ast
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from models import save_tiny_family
+from PIL import Image
+
+from gendrpix import compare, guidance
+from gendrpix.specs import CHOICE_LABELS
+from gendrpix.ui import engine as engine_module
+from gendrpix.ui.compare_tab import CompareTab, example_photos
+from gendrpix.ui.engine import Engine, Request
+from gendrpix.ui.errors import OUT_OF_MEMORY, UNEXPECTED, spoken
+from gendrpix.ui.page import build_page
+from gendrpix.ui.results import Results, save_result
+
+ROOT = Path(__file__).resolve().parents[1]
+OFFSETS = (4, 4, 3, 3)
+SETTINGS = (2.0, "PadCFG", 1.5, *OFFSETS)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return Engine(str(save_tiny_family(tmp_path_factory.mktemp("weights"))))
+
+
+@pytest.fixture(scope="module")
+def tab(engine: Engine) -> CompareTab:
+    with gr.Blocks():
+        return CompareTab(engine)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> dict:
+    path = tmp_path / "my photo.png"
+    Image.linear_gradient("L").convert("RGB").resize((40, 36)).save(path)
+    return {"path": str(path), "orig_name": "my photo.png"}
+
+
+def run(tab: CompareTab, photo: dict | None, names: list[str], settings: tuple = SETTINGS) -> list[dict]:
+    return list(tab.run_restorers(photo, names, *settings, progress=lambda *args, **kwargs: None))
+
+
+def value(update: dict) -> object:
+    return update["value"]
+
+
+def test_run_streams_input_then_each_result(tab: CompareTab, photo: dict) -> None:
+    steps = run(tab, photo, ["gendr-pix*", "gendr", "gendr-adc", "gendr-pix"])
+    shown = [step for step in steps if tab.slider in step]
+    assert len(shown) == 5  # the input and four results
+    assert value(shown[0][tab.slider])[0] == value(shown[0][tab.slider])[1]
+    labels = [CHOICE_LABELS[name] for name in ("gendr", "gendr-adc", "gendr-pix", "gendr-pix*")]
+    assert [step[tab.right]["value"] for step in shown[1:]] == labels
+    assert shown[-1][tab.right]["choices"] == ["Input (bicubic)", *labels]
+    first, second = (Image.open(path) for path in value(shown[-1][tab.slider]))
+    assert first.size == second.size == (80, 72)
+    assert first.tobytes() != second.tobytes()
+    assert steps[0][tab.cancel]["interactive"] and not steps[0][tab.run]["interactive"]
+    assert steps[-1][tab.run]["interactive"] and not steps[-1][tab.cancel]["interactive"]
+
+
+def test_scorecard_fills_line_by_line(tab: CompareTab, photo: dict) -> None:
+    tables = [value(step[tab.table]) for step in run(tab, photo, ["gendr", "gendr-pix*"]) if tab.table in step]
+    assert "running …" in tables[0] and "waiting" in tables[0]
+    assert "running …" in tables[1] and "waiting" not in tables[1]
+    assert "running …" not in tables[2]
+    header = tables[-1].splitlines()[0]
+    assert all(word in header for word in ("Time", "Speed", "memory", "PIQE", "Grid score", "Device"))
+    assert "1.00×" in tables[-1]
+    assert "float32" in tables[-1]
+
+
+def test_page_says_that_musiq_is_missing(tab: CompareTab, photo: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = tab.engine._get_tools()[1]
+    monkeypatch.setitem(scorer._unavailable, "musiq", "MUSIQ is not available: no network.")
+    last = [step for step in run(tab, photo, ["gendr-pix*"]) if tab.table_notes in step][-1]
+    assert "MUSIQ is not available: no network." in value(last[tab.table_notes])
+    assert "lower is better" in value(last[tab.table_notes])
+
+
+def test_pair_can_be_chosen_and_stays(tab: CompareTab, photo: dict) -> None:
+    stream = tab.run_restorers(photo, ["gendr", "gendr-adc", "gendr-pix*"], *SETTINGS, progress=lambda *a, **k: None)
+    for step in stream:
+        if len(step.get(tab.right, {}).get("choices", [])) == 3:
+            results = step[tab.session]
+            files, download = tab.choose_pair(results, "GenDR-Adc", "GenDR")
+            break
+    assert [Path(path).name for path in files] == ["my_photo_gendr-adc.png", "my_photo_gendr.png"]
+    assert download["label"] == "Download GenDR as PNG"
+    assert download["value"] == files[1]
+    for step in stream:
+        if tab.right in step:
+            assert (step[tab.left]["value"], step[tab.right]["value"]) == ("GenDR-Adc", "GenDR")
+    with pytest.raises(gr.Error, match="no result"):
+        tab.choose_pair(results, "GenDR", "nonsense")
+
+
+def test_guidance_off_turns_pix_into_pix_star(tab: CompareTab, photo: dict) -> None:
+    steps = run(tab, photo, ["gendr-pix", "gendr-pix*"], (1.0, "Off", 1.5, *OFFSETS))
+    assert steps[-2][tab.right]["choices"] == ["Input (bicubic)", "GenDR-Pix*"]
+    assert [update["interactive"] for update in tab.show_guidance("Off")] == [False] * 5
+    assert [update["interactive"] for update in tab.show_guidance("Plain CFG")] == [True] + [False] * 4
+    assert [update["interactive"] for update in tab.show_guidance("PadCFG")] == [True] * 5
+
+
+def test_cancel_keeps_what_is_ready(tab: CompareTab, photo: dict) -> None:
+    stream = tab.run_restorers(photo, ["gendr", "gendr-pix*"], *SETTINGS, progress=lambda *args, **kwargs: None)
+    session = [next(stream) for _ in range(3)][-1][tab.session]
+    stream.close()
+    updates = tab.show_cancelled(session)
+    assert updates[tab.status] == "Cancelled. 1 finished result kept."
+    assert "not run" in value(updates[tab.table])
+    assert updates[tab.run]["interactive"]
+    assert tab.show_cancelled(None)[tab.status] == "Cancelled. No restorer had finished."
+    assert run(tab, photo, ["gendr-pix*"])  # the engine is free again
+
+
+# Errors ------------------------------------------------------------------------------------------------------------
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def broken_files() -> dict[str, bytes]:
+    """What users send by mistake or malice, by file name."""
+    jpeg = io.BytesIO()
+    Image.linear_gradient("L").save(jpeg, "JPEG")
+    header = struct.pack(">IIBBBBB", 20_000, 10_000, 8, 2, 0, 0, 0)
+    claim = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99)))
+    return {
+        "empty.png": b"",
+        "text.png": b"this is no picture",
+        "cut.jpg": jpeg.getvalue()[: len(jpeg.getvalue()) // 2],
+        "huge.png": claim + chunk(b"IEND", b""),
+    }
+
+
+@pytest.mark.parametrize("name", broken_files())
+def test_broken_photo_gives_a_sentence(tab: CompareTab, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(broken_files()[name])
+    photo = {"path": str(path), "orig_name": name}
+    for call in (lambda: tab.check_photo(photo, 4.0), lambda: run(tab, photo, ["gendr"])):
+        with pytest.raises(gr.Error) as caught:
+            call()
+        assert caught.value.message.endswith(".")
+        assert "Traceback" not in caught.value.message
+        assert str(tmp_path) not in caught.value.message
+
+
+def test_missing_inputs_are_said(tab: CompareTab, photo: dict) -> None:
+    with pytest.raises(gr.Error, match="no photo yet"):
+        run(tab, None, ["gendr"])
+    with pytest.raises(gr.Error, match="No restorer"):
+        run(tab, photo, [])
+    with pytest.raises(gr.Error, match="scale is 9"):
+        run(tab, photo, ["gendr"], (9.0, "PadCFG", 1.5, *OFFSETS))
+    with pytest.raises(gr.Error, match="0 to 7"):
+        run(tab, photo, ["gendr"], (2.0, "PadCFG", 1.5, 8, 4, 3, 3))
+
+
+def test_missing_weights_are_said(photo: dict, tmp_path: Path) -> None:
+    with gr.Blocks():
+        tab = CompareTab(Engine(str(tmp_path)))
+    with pytest.raises(gr.Error, match="no weights of gendr"):
+        run(tab, photo, ["gendr"])
+
+
+def test_unexpected_errors_are_logged_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(gr.Error) as caught, spoken():
+        raise KeyError("internal detail")
+    assert caught.value.message == UNEXPECTED
+    assert "internal detail" in caplog.text
+    with pytest.raises(gr.Error) as caught, spoken():
+        raise MemoryError
+    assert caught.value.message == OUT_OF_MEMORY
+
+
+# What holds without a run ------------------------------------------------------------------------------------------
+
+
+def test_photo_sizes_are_told(tab: CompareTab, photo: dict) -> None:
+    assert value(tab.check_photo(photo, 2.5)) == "40 × 36 pixels in, **100 × 90** out"
+    assert tab.check_photo(None, 2.5)["visible"] is False
+
+
+def test_page_starts_with_the_cores_defaults() -> None:
+    assert engine_module.OMEGA == compare.COMPARED_OMEGA
+    assert (engine_module.POS_PAD, engine_module.NEG_PAD) == (guidance.POS_PAD, guidance.NEG_PAD)
+
+
+def test_three_examples_are_bundled() -> None:
+    assert len(example_photos()) == 3
+
+
+def test_results_go_with_their_owner(tmp_path: Path) -> None:
+    results = Results(["GenDR"])
+    folder = results.folder
+    assert save_result(Image.new("RGB", (2, 2)), folder, "../a b\0", "gendr-pix*").name == ".._a_b__gendr-pix-star.png"
+    assert len(list(folder.iterdir())) == 1
+    del results
+    assert not folder.exists()
+
+
+def test_weights_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("GENDRPIX_WEIGHTS", raising=False)
+    assert Engine().weights_name == "mini"
+    monkeypatch.setenv("GENDRPIX_WEIGHTS", "someone/gendr-pix")
+    assert Engine().weights_name == "someone/gendr-pix"
+    monkeypatch.setenv("GENDRPIX_WEIGHTS", str(tmp_path / "."))
+    assert Engine().weights_name == tmp_path.name
+
+
+def test_the_page_imports_nothing_heavy() -> None:
+    code = "import sys, app; print([name for name in ('torch', 'diffusers', 'pyiqa') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout.splitlines()[-1]) == []
+
+
+def test_endpoints_answer_a_client(engine: Engine, photo: dict) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    page = build_page(engine)
+    page.queue()
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    try:
+        client = Client(address, verbose=False)
+        named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+        assert set(named) == {"/restore", "/compare"}
+        path = client.predict(handle_file(photo["path"]), "gendr-pix", 2.0, 1.5, api_name="/restore")
+        assert Image.open(path).size == (80, 72)
+        files, figures = client.predict(
+            photo=handle_file(photo["path"]), restorers=["gendr", "gendr-pix*"], scale=2.0, api_name="/compare"
+        )
+        assert [Image.open(file).size for file in files] == [(80, 72)] * 3
+        assert [line["restorer"] for line in figures] == ["input", "gendr", "gendr-pix*"]
+        assert figures[2]["speed_relative_to_gendr"] > 0
+        with pytest.raises(AppError, match="got 'nonsense'"):
+            client.predict(handle_file(photo["path"]), "nonsense", api_name="/restore")
+        with pytest.raises(AppError):  # a file that was not uploaded
+            client.predict({"path": photo["path"], "meta": {"_type": "gradio.FileData"}}, api_name="/restore")
+        client.close()
+    finally:
+        page.close()
+
+
+def test_request_keeps_the_photos_own_name() -> None:
+    request = Request.from_widgets({"path": "/tmp/x/cached.png", "orig_name": "holiday.jpeg"}, ["gendr"], *SETTINGS)
+    assert (request.stem, request.photo, request.guidance) == ("holiday", Path("/tmp/x/cached.png"), 1.5)
