@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 Backbone = Literal["none", "gendr", "adc"]
 Perceptual = Literal["none", "encoder", "lpips-squeeze", "lpips-vgg"]
@@ -16,7 +18,7 @@ RealImage = Literal["teacher", "truth"]
 class DataConfig:
     """Where the pictures come from and what is done to them."""
 
-    folder: Path = Path()
+    folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path()
     """Folder of photos, searched recursively. No default that works: pass `--data`."""
     degradation: str = "mild"
     """Preset of `training.degradation`: "mild", "adcsr" or "real-esrgan"."""
