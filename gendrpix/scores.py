@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+import huggingface_hub
 import torch
 from huggingface_hub import constants
 from torch import Tensor
@@ -65,7 +66,10 @@ METRICS: Mapping[str, MetricSpec] = MappingProxyType(
                 name="ssim", label="SSIM-Y", higher_is_better=True, needs_truth=True, min_px=SSIM_MIN_PX, digits=4
             ),
             MetricSpec(name="lpips", label="LPIPS", higher_is_better=False, needs_truth=True, min_px=32, digits=4),
+            MetricSpec(name="dists", label="DISTS", higher_is_better=False, needs_truth=True, min_px=32, digits=4),
             MetricSpec(name="musiq", label="MUSIQ", higher_is_better=True, min_px=32),
+            MetricSpec(name="clipiqa", label="CLIPIQA", higher_is_better=True, min_px=32, digits=4),
+            MetricSpec(name="maniqa", label="MANIQA (PIPAL)", higher_is_better=True, min_px=224, digits=4),
             MetricSpec(name="niqe", label="NIQE", higher_is_better=False, min_px=192),
             MetricSpec(name="piqe", label="PIQE", higher_is_better=False, min_px=32),
             MetricSpec(name="grid", label="Grid score", higher_is_better=False, min_px=GRID_MIN_PX, unit="dB"),
@@ -76,6 +80,9 @@ METRICS: Mapping[str, MetricSpec] = MappingProxyType(
 
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "musiq", "piqe", "grid")
 """What the page and the command line show; those that need a truth only where there is one."""
+
+PYIQA_NAMES: Mapping[str, str] = MappingProxyType({"maniqa": "maniqa-pipal"})
+"""What pyiqa calls a metric, where that differs: published tables use MANIQA trained on PIPAL."""
 
 LPIPS_LABELS: Mapping[LpipsNet, str] = MappingProxyType({"alex": "AlexNet", "squeeze": "SqueezeNet", "vgg": "VGG"})
 
@@ -177,7 +184,8 @@ class Scorer:
                 check_reachable(url)
         options: dict[str, Any] = {"net": self.lpips_net} if name == "lpips" else {}
         with contextlib.redirect_stdout(io.StringIO()):  # pyiqa prints where it loads from
-            metric: Callable[..., Tensor] = pyiqa.create_metric(name, device=self.device, **options)
+            made = pyiqa.create_metric(PYIQA_NAMES.get(name, name), device=self.device, **options)
+        metric: Callable[..., Tensor] = made
         return metric
 
 
@@ -202,6 +210,22 @@ def weight_files(name: str, lpips_net: LpipsNet = "alex") -> dict[Path, str]:
         from pyiqa.archs.niqe_arch import default_model_urls as niqe_urls
 
         urls = [niqe_urls["url"]]
+    elif name == "dists":
+        from pyiqa.archs.dists_arch import default_model_urls as dists_urls
+        from torchvision import models
+
+        files.update([_trunk_file(models.VGG16_Weights.IMAGENET1K_V1.url)])
+        urls = [dists_urls["url"]]
+    elif name == "clipiqa":
+        from pyiqa.archs.clip_model import _MODELS as clip_urls
+
+        trunk = clip_urls["RN50"]
+        files[Path(torch.hub.get_dir()) / "clip" / trunk.rsplit("/", 1)[-1]] = trunk
+    elif name == "maniqa":
+        from pyiqa.archs.maniqa_arch import default_model_urls as maniqa_urls
+
+        files.update([_timm_file("vit_base_patch8_224")])
+        urls = [maniqa_urls["pipal"]]
     elif name == "lpips":
         from pyiqa.archs.lpips_arch import default_model_urls as lpips_urls
         from torchvision import models
@@ -211,11 +235,27 @@ def weight_files(name: str, lpips_net: LpipsNet = "alex") -> dict[Path, str]:
             "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
             "vgg": models.VGG16_Weights.IMAGENET1K_V1,
         }
-        trunk = trunks[lpips_net].url
-        files[Path(torch.hub.get_dir()) / "checkpoints" / trunk.rsplit("/", 1)[-1]] = trunk
+        files.update([_trunk_file(trunks[lpips_net].url)])
         urls = [lpips_urls[f"0.1_{lpips_net}"]]
     files.update({Path(DEFAULT_CACHE_DIR) / url.rsplit("/", 1)[-1]: url for url in urls})
     return files
+
+
+def _trunk_file(url: str) -> tuple[Path, str]:
+    """Where torchvision keeps the weights of that address."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1], url
+
+
+def _timm_file(model: str) -> tuple[Path, str]:
+    """Where timm keeps a model's default weights, which it takes from the hub."""
+    import timm
+
+    config = timm.get_pretrained_cfg(model, allow_unregistered=False)
+    assert config is not None and config.hf_hub_id is not None
+    repository, file = config.hf_hub_id, "model.safetensors"
+    cached = huggingface_hub.try_to_load_from_cache(repository, file)
+    path = Path(cached) if isinstance(cached, str) else Path(constants.HF_HUB_CACHE) / repository / file
+    return path, huggingface_hub.hf_hub_url(repository, file)
 
 
 def check_reachable(url: str) -> None:
