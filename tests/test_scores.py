@@ -1,0 +1,133 @@
+"""The scorer: values, directions, and sentences about what is missing."""
+
+import threading
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gendrpix import scores
+from gendrpix.measure import grid_score, psnr_y, ssim_y
+from gendrpix.scores import METRICS, Scorer, check_reachable, weight_files
+
+
+@pytest.fixture
+def picture() -> Tensor:
+    smooth = torch.nn.functional.interpolate(torch.randn(1, 3, 24, 24), size=(96, 96), mode="bicubic")
+    return (smooth * 0.3).clamp(-1, 1)
+
+
+@pytest.fixture
+def nothing_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("pyiqa.utils.download_util.DEFAULT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+
+
+def test_weightless_metrics_agree_with_their_functions(picture: Tensor) -> None:
+    truth = (picture + 0.02 * torch.randn_like(picture)).clamp(-1, 1)
+    scored = Scorer(("psnr", "ssim", "piqe", "grid")).score(picture, truth)
+    assert not scored.missing
+    assert scored.values["psnr"] == psnr_y(picture, truth)
+    assert scored.values["ssim"] == ssim_y(picture, truth)
+    assert scored.values["grid"] == grid_score(picture)
+    assert 0 < scored.values["piqe"] <= 100
+
+
+def test_piqe_goes_in_its_direction(picture: Tensor) -> None:
+    scorer = Scorer(("piqe",))
+    blurred = torch.nn.functional.avg_pool2d(picture, 9, stride=1, padding=4, count_include_pad=False)
+    sharp = (picture + 0.1 * torch.randn_like(picture)).clamp(-1, 1)
+    assert not METRICS["piqe"].higher_is_better
+    assert scorer.score(sharp).values["piqe"] < scorer.score(blurred).values["piqe"]
+
+
+def test_without_a_truth_its_metrics_are_left_out(picture: Tensor) -> None:
+    scored = Scorer(("psnr", "lpips", "grid")).score(picture)
+    assert set(scored.values) == {"grid"} and not scored.missing
+
+
+@pytest.mark.usefixtures("nothing_cached")
+@pytest.mark.parametrize("name", ["musiq", "niqe", "lpips"])
+def test_weights_that_cannot_be_had_give_a_sentence(name: str) -> None:
+    picture = torch.zeros(1, 3, 192, 192)
+    scored = Scorer((name,)).score(picture, picture)
+    assert not scored.values
+    label = METRICS[name].label
+    assert scored.missing == {
+        name: f"{label} is not available: its weights could not be downloaded (HF_HUB_OFFLINE is set)."
+    }
+
+
+@pytest.mark.usefixtures("nothing_cached")
+def test_an_unreachable_server_is_asked_once_and_only_briefly(picture: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def refuse(request: object, timeout: float) -> None:
+        asked.append(timeout)
+        raise urllib.error.URLError(TimeoutError("timed out"))
+
+    monkeypatch.setattr(scores.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    scorer = Scorer(("musiq",))
+    for _ in range(3):
+        reason = scorer.score(picture).missing["musiq"]
+        assert reason == "MUSIQ is not available: its weights could not be downloaded (timed out)."
+    assert asked == [scores.PROBE_TIMEOUT_S]
+
+
+def test_only_https_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(OSError, match="no https address"):
+        check_reachable("file:///etc/passwd")
+
+
+def test_weight_files_are_where_pyiqa_looks() -> None:
+    assert [file.name for file in weight_files("musiq")] == ["musiq_koniq_ckpt-e95806b9.pth"]
+    assert [file.name for file in weight_files("niqe")] == ["niqe_modelparameters.mat"]
+    assert {file.name for file in weight_files("lpips", "squeeze")} == {
+        "squeezenet1_1-b8a52dc0.pth",
+        "LPIPS_v0.1_squeeze-4a5350f2.pth",
+    }
+    assert weight_files("piqe") == {}
+
+
+def test_a_small_picture_is_told_what_each_metric_needs() -> None:
+    tiny = torch.zeros(1, 3, 5, 40)
+    missing = Scorer(("ssim", "grid", "piqe")).score(tiny, tiny).missing
+    assert missing["ssim"] == "SSIM-Y needs at least 11 pixels a side; the picture has 40 x 5."
+    assert missing.keys() == {"ssim", "grid", "piqe"}
+
+
+def test_a_value_that_is_no_number_is_missing_and_said(picture: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "grid_score", lambda image: float("nan"))
+    scored = Scorer(("grid",)).score(picture)
+    assert not scored.values and "gave nan" in scored.missing["grid"]
+
+
+def test_unknown_metrics_and_unlike_truths_are_refused(picture: Tensor) -> None:
+    with pytest.raises(ValueError, match="Unknown metric 'fid': expected one of psnr"):
+        Scorer(("fid",))
+    with pytest.raises(ValueError, match="truth"):
+        Scorer(("psnr",)).score(picture, picture[..., :-1])
+
+
+def test_threads_load_a_metric_once(picture: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+    original = Scorer._load
+    monkeypatch.setattr(Scorer, "_load", lambda self, name: loads.append(name) or original(self, name))
+    scorer, values = Scorer(("piqe",)), []
+    threads = [threading.Thread(target=lambda: values.append(scorer.score(picture).values["piqe"])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loads == ["piqe"] and len(set(values)) == 1 and len(values) == 4
+
+
+def test_headings_name_unit_and_direction() -> None:
+    assert METRICS["psnr"].heading == "PSNR-Y, dB ↑"
+    assert METRICS["piqe"].heading == "PIQE ↓"
+    assert METRICS["piqe"].direction == "lower is better"
+    assert Scorer(lpips_net="squeeze").label("lpips") == "LPIPS (SqueezeNet)"
