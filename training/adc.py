@@ -6,26 +6,23 @@ L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu)), the discriminator's feature
 from __future__ import annotations
 
 import copy
-import logging
 from pathlib import Path
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from gendrpix.codecs import LatentCodec, PixelCodec
 from gendrpix.networks import predict, replace_conv_in
 from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline
 from gendrpix.specs import RESTORER_SPECS, find_model
-from training.checkpoint import export
+from training.average import Average, averaged
+from training.checkpoint import export, finished, load_trained
 from training.config import AdcConfig
 from training.data import open_crops
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
-from training.losses import discriminator_loss, generator_loss, l1_loss
+from training.losses import discriminator_loss, generator_loss, l1_loss, positives
 from training.run import Run, keep_trainable
-from training.validation import averaged, held_out, validate
-
-logger = logging.getLogger(__name__)
+from training.validation import held_out, validate
 
 
 def train(config: AdcConfig) -> Path:
@@ -44,14 +41,17 @@ def train(config: AdcConfig) -> Path:
 
     # Models
     spec = find_model(config.model)
-    teacher = GenDRPipeline.from_pretrained(config.teacher).to(device)
+    teacher = load_trained(GenDRPipeline, config.teacher, "--teacher", spec).to(device)
     teacher_unet, prompts = keep_trainable(teacher.unet, trainable=False), teacher.prompts.to(device)
     keep_trainable(teacher.vae, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     in_channels, _ = RESTORER_SPECS["gendr-adc"].channels(spec)
     unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
     unet.to(device, memory_format=torch.channels_last)
-    ema = EMAModel(unet.parameters(), decay=loop.ema_decay, use_ema_warmup=True, power=0.75)
+    if loop.gradient_checkpointing:
+        for differentiated in (unet, teacher.unet):
+            differentiated.enable_gradient_checkpointing()
+    ema = Average(unet, loop.ema_decay)
     features = FrozenFeatures(teacher.unet, prompts[:1], spec.timestep)
     heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
@@ -67,18 +67,18 @@ def train(config: AdcConfig) -> Path:
     heads_optimizer = torch.optim.AdamW(
         heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
     )
-    unet, heads, optimizer, heads_optimizer = accelerator.prepare(unet, heads, optimizer, heads_optimizer)
-    accelerator.register_for_checkpointing(ema)
+    unet, optimizer = accelerator.prepare(unet, optimizer)
+    accelerator.register_for_checkpointing(ema, heads, heads_optimizer)
 
     # Resume
     first_step = run.resume()
     bar = run.progress(first_step)
 
     # Loop
-    for step, batch in enumerate(run.batches(crops, first_step), start=first_step):
+    for step, batch in run.batches(crops, first_step):
         negative = batch["negative"]
         target_pixels = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
-        with accelerator.accumulate(unet, heads), accelerator.autocast():
+        with accelerator.accumulate(unet), accelerator.autocast():
             # Teacher: a negative sample's target is its own input
             with torch.no_grad():
                 z_lq, z_truth = latents.encode(torch.cat([batch["lq"], target_pixels])).chunk(2)
@@ -91,10 +91,10 @@ def train(config: AdcConfig) -> Path:
             distill, truth = l1_loss(z_student, z_teacher), l1_loss(z_student, z_truth)
             loss = config.distill_weight * distill + config.truth_weight * truth
             terms = {"distill": distill.detach(), "truth": truth.detach()}
-            shown = ~negative
-            judged = adversarial and step >= config.adversarial_start and bool(shown.any())
+            judged = adversarial and step >= config.adversarial_start
+            shown = positives(negative, config.data.negative_probability)
             if judged:
-                fooled = generator_loss(heads(features(z_student[shown])))
+                fooled = generator_loss(heads(features(z_student)), shown)
                 loss = loss + config.adversarial_weight * fooled
                 terms["generator"] = fooled.detach()
             lr = run.learning_rate_at(step, loop.learning_rate)
@@ -105,10 +105,13 @@ def train(config: AdcConfig) -> Path:
                 keep_trainable(heads, trainable=True)
                 real = z_teacher if config.real == "teacher" else z_truth
                 with torch.no_grad():
-                    maps = [features(z[shown]) for z in (real, z_student.detach())]
-                judgement = discriminator_loss(*(heads(one) for one in maps))
+                    maps = [features(z) for z in (real, z_student.detach())]
+                judgement = discriminator_loss(heads(maps[0]), heads(maps[1]), shown)
                 terms["discriminator"] = judgement.detach()
-                run.update(judgement, heads_optimizer, heads.parameters(), config.discriminator_learning_rate, step)
+                rate = config.discriminator_learning_rate
+                run.update_replica(judgement, heads_optimizer, heads.parameters(), rate, step)
+        if not accelerator.sync_gradients:
+            continue
         ema.step(unet.parameters())
         run.report(bar, step + 1, terms)
 
@@ -117,16 +120,14 @@ def train(config: AdcConfig) -> Path:
                 figures = validate(
                     lambda x: latents.decode(student(x, prompts[:1])),
                     checked,
-                    run.folder / "samples" / f"{step + 1:06d}.png",
+                    run.sample_picture(step + 1),
                 )
-            accelerator.log(figures, step=step + 1)
-            logger.info("adc: step %d: %s", step + 1, figures)
+            run.judge(step + 1, figures)
         if run.due(step + 1, loop.checkpoint_every):
             run.save(step + 1)
 
     # Export
-    own = accelerator.unwrap_model(unet)
-    ema.copy_to(own.parameters())
+    own = finished(accelerator, unet, ema)
     pipeline = GenDRAdcPipeline(
         unet=own,
         vae=teacher.vae,

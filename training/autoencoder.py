@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderDC
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.nn import functional as F
 
 from gendrpix.codecs import LatentCodec
 from gendrpix.networks import build_autoencoder
 from gendrpix.specs import find_model
-from training.checkpoint import export
+from training.average import Average, averaged
+from training.checkpoint import export, finished
 from training.config import AutoencoderConfig
 from training.data import open_crops
 from training.run import Run
-from training.validation import averaged, held_out, validate
-
-logger = logging.getLogger(__name__)
+from training.validation import held_out, validate
 
 
 def train(config: AutoencoderConfig) -> Path:
@@ -38,8 +35,8 @@ def train(config: AutoencoderConfig) -> Path:
     model = build_autoencoder(find_model(config.model))
     if not isinstance(model, AutoencoderDC):
         raise ValueError(f"{config.model} uses a ready-made autoencoder; only `mini`'s is trained here.")
-    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ema = EMAModel(model.parameters(), decay=loop.ema_decay, use_ema_warmup=True, power=0.75)
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    ema = Average(model, loop.ema_decay)
 
     # Optimiser
     optimizer = torch.optim.AdamW(
@@ -53,27 +50,27 @@ def train(config: AutoencoderConfig) -> Path:
     bar = run.progress(first_step)
 
     # Loop
-    for step, batch in enumerate(run.batches(crops, first_step), start=first_step):
+    for step, batch in run.batches(crops, first_step):
         pixels = batch["hq"]
         with accelerator.accumulate(model), accelerator.autocast():
             output: Tensor = model(pixels).sample.float()
             l1, l2 = F.l1_loss(output, pixels), F.mse_loss(output, pixels)
             loss = config.l1_weight * l1 + config.l2_weight * l2
             run.update(loss, optimizer, model.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+        if not accelerator.sync_gradients:
+            continue
         ema.step(model.parameters())
         run.report(bar, step + 1, {"l1": l1, "l2": l2})
 
         if run.due(step + 1, loop.sample_every):
             with averaged(ema, accelerator.unwrap_model(model)):
-                figures = validate(lambda x: model(x).sample, checked, run.folder / "samples" / f"{step + 1:06d}.png")
-            accelerator.log(figures, step=step + 1)
-            logger.info("autoencoder: step %d: held-out PSNR %.2f dB", step + 1, figures["held_out_psnr"])
+                figures = validate(lambda x: model(x).sample, checked, run.sample_picture(step + 1))
+            run.judge(step + 1, figures)
         if run.due(step + 1, loop.checkpoint_every):
             run.save(step + 1)
 
     # Export
-    own = accelerator.unwrap_model(model)
-    ema.copy_to(own.parameters())
+    own = finished(accelerator, model, ema).to(accelerator.device)
     own.register_to_config(scaling_factor=_latent_scale(own, checked["hq"]))
     weights = export(accelerator, {"autoencoder": own}, run.folder / "weights")
     run.finish()

@@ -1,4 +1,4 @@
-"""Export of finished weights: fp16 safetensors, written beside their place and renamed."""
+"""The models that a stage starts from, and export of the ones it has trained."""
 
 from __future__ import annotations
 
@@ -6,22 +6,85 @@ import copy
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from diffusers import DiffusionPipeline
+from torch import nn
+
+from gendrpix.networks import Autoencoder
+from gendrpix.pipelines import RestorerPipeline
+from gendrpix.specs import ModelSpec
+from gendrpix.weights import load_autoencoder
+from training.average import Average
+
+Restorer = TypeVar("Restorer", bound=RestorerPipeline)
+
+
+def load_trained(kind: type[Restorer], location: str, option: str, spec: ModelSpec, **components: Any) -> Restorer:
+    """A restorer that an earlier stage has exported, in float32, from a folder or hub id.
+
+    Raises ValueError where none was named, where none is found, or where it belongs to another model family.
+    """
+    label = kind.restorer.label
+    if not location:
+        raise ValueError(f"No {label} to start from: pass {option} with the folder or hub id of its weights.")
+    pipeline = kind.from_pretrained(location, torch_dtype=torch.float32, **components)
+    if pipeline.config.model != spec.name:
+        raise ValueError(
+            f"{location} holds a {label} of the model family {pipeline.config.model!r}, this run trains {spec.name!r}; "
+            f"pass --model {pipeline.config.model}, or other weights with {option}."
+        )
+    return pipeline
+
+
+def load_trained_autoencoder(location: str, spec: ModelSpec) -> Autoencoder:
+    """An autoencoder in float32, from a folder or hub id.
+
+    Raises ValueError where none was named or found, or where its latents do not fit the model family.
+    """
+    if not location:
+        raise ValueError("No autoencoder to start from: pass --autoencoder with the folder or hub id of its weights.")
+    autoencoder = load_autoencoder(location)
+    channels = autoencoder.config.latent_channels
+    if channels != spec.latent_channels:
+        raise ValueError(
+            f"{location} has {channels} latent channels and the model family {spec.name!r} {spec.latent_channels}; "
+            f"pass another --autoencoder."
+        )
+    return autoencoder
+
+
+def finished(accelerator: Accelerator, model: nn.Module, average: Average) -> Any:
+    """An unwrapped float32 copy of a trained model with its averaged weights, ready to export.
+
+    Every process must call it: sharded weights are gathered.
+    """
+    own = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    if average.shadow_params:
+        own = copy.deepcopy(own).float()
+        average.copy_to(own.parameters())
+        return own
+    weights = accelerator.get_state_dict(model)
+    whole = type(own).from_config(own.config)
+    if accelerator.is_main_process:  # the others may have been given nothing
+        whole.load_state_dict(weights)
+    return whole
 
 
 def export(accelerator: Accelerator, models: Mapping[str, Any], folder: Path) -> Path:
-    """Save each model or pipeline as `folder/name` in fp16; replaces an earlier export as a whole.
+    """Save each model or pipeline as `folder/name` in fp16 safetensors; replaces an earlier export as a whole.
 
-    The given objects keep their own precision. Only the main process writes.
+    Written beside and renamed. The given objects keep their own precision. Only the main process writes.
     """
     if accelerator.is_main_process:
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         for name, model in models.items():
-            copy.deepcopy(model).to("cpu", torch.float16).save_pretrained(partial / name, safe_serialization=True)
+            quiet = {"silence_dtype_warnings": True} if isinstance(model, DiffusionPipeline) else {}
+            halved = copy.deepcopy(model).to("cpu", torch.float16, **quiet)
+            halved.save_pretrained(partial / name, safe_serialization=True)
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)

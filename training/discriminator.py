@@ -62,7 +62,12 @@ class DiscriminatorHeads(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Feature maps => (B, N) logits: the judgements of all heads at all their places."""
+        """Feature maps => (B, N) float32 logits: the judgements of all heads at all their places.
+
+        In float32 under mixed precision too: the heads are small, and their gradients are not scaled.
+        """
         if len(maps) != len(self.heads):
             raise ValueError(f"The discriminator has {len(self.heads)} heads but got {len(maps)} feature maps.")
-        return torch.cat([head(feature).flatten(1) for head, feature in zip(self.heads, maps, strict=True)], dim=1)
+        with torch.autocast(maps[0].device.type, enabled=False):
+            logits = [head(feature.float()).flatten(1) for head, feature in zip(self.heads, maps, strict=True)]
+        return torch.cat(logits, dim=1)

@@ -22,14 +22,31 @@ def l1_loss(student: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(student, target)
 
 
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """`softplus(-Disc(y_stu))`: the non-saturating logistic loss of the generator."""
-    return F.softplus(-fake_logits).mean()
+def generator_loss(fake_logits: Tensor, weights: Tensor | None = None) -> Tensor:
+    """`softplus(-Disc(y_stu))`: the non-saturating logistic loss of the generator.
+
+    `weights` (B,) weighs the samples; the mean is over all of the batch, so that it splits over processes.
+    """
+    return _weighted_mean(F.softplus(-fake_logits), weights)
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """`softplus(-Disc(real)) + softplus(Disc(fake))`: the logistic loss of the discriminator."""
-    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, weights: Tensor | None = None) -> Tensor:
+    """`softplus(-Disc(real)) + softplus(Disc(fake))`: the logistic loss of the discriminator; `weights` as above."""
+    return _weighted_mean(F.softplus(-real_logits) + F.softplus(fake_logits), weights)
+
+
+def positives(negative: Tensor, negative_probability: float) -> Tensor:
+    """(B,) bool => (B,) weights with which the discriminator sees the samples: 0 for those trained with `c_neg`.
+
+    The others share the weight of the whole, so that the expected loss is the mean over them. It is no mean over the
+    ones at hand: that would differ between processes, and would have no value in a batch without any.
+    """
+    return (~negative).float() / (1 - negative_probability)
+
+
+def _weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of (B, ...) values, each sample's multiplied by its weight."""
+    return values.mean() if weights is None else (values.flatten(1).mean(1) * weights).mean()
 
 
 def draw_offsets(indices: Iterable[int], seed: int, stream: int) -> list[Offset]:

@@ -8,28 +8,25 @@ The discriminator's features are GenDR-Adc's, on `U8(randpad(y))`: it knows the 
 from __future__ import annotations
 
 import copy
-import logging
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from gendrpix.codecs import LatentCodec, PixelCodec
 from gendrpix.networks import predict, replace_conv_out
 from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
-from training.checkpoint import export
+from training.average import Average, averaged
+from training.checkpoint import export, finished, load_trained
 from training.config import PixConfig
 from training.data import open_crops
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
-from training.losses import discriminator_loss, draw_offsets, generator_loss, l1_loss, mfs_loss, randpad
+from training.losses import discriminator_loss, draw_offsets, generator_loss, l1_loss, mfs_loss, positives, randpad
 from training.perceptual import build_perceptual_loss
 from training.run import Run, keep_trainable
-from training.validation import averaged, held_out, validate
-
-logger = logging.getLogger(__name__)
+from training.validation import held_out, validate
 
 
 def train(config: PixConfig) -> Path:
@@ -46,16 +43,19 @@ def train(config: PixConfig) -> Path:
 
     # Models
     spec = find_model(config.model)
-    teacher = GenDRPipeline.from_pretrained(config.teacher).to(device)
-    adc = GenDRAdcPipeline.from_pretrained(config.adc, vae=teacher.vae).to(device)
+    teacher = load_trained(GenDRPipeline, config.teacher, "--teacher", spec).to(device)
+    adc = load_trained(GenDRAdcPipeline, config.adc, "--adc", spec, vae=teacher.vae).to(device)
     prompts = adc.prompts.to(device)
     for frozen in (teacher.unet, teacher.vae, adc.unet):
         keep_trainable(frozen, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     unet = _start(config, adc, spec)
     unet.to(device, memory_format=torch.channels_last)
-    ema = EMAModel(unet.parameters(), decay=loop.ema_decay, use_ema_warmup=True, power=0.75)
     seen = adc.unet if config.backbone == "adc" else teacher.unet
+    if loop.gradient_checkpointing:
+        for differentiated in (unet, seen):
+            differentiated.enable_gradient_checkpointing()
+    ema = Average(unet, loop.ema_decay)
     features = FrozenFeatures(seen, prompts[:1], spec.timestep)
     heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
@@ -69,7 +69,8 @@ def train(config: PixConfig) -> Path:
 
     def judged_maps(y: Tensor) -> list[Tensor]:
         """Pixels => the discriminator backbone's feature maps: of U8(y) for GenDR-Adc, of E(y) for GenDR."""
-        return features((pixel_grid if config.backbone == "adc" else latents).encode(y))
+        maps: list[Tensor] = features((pixel_grid if config.backbone == "adc" else latents).encode(y))
+        return maps
 
     # Optimisers
     optimizer = torch.optim.AdamW(
@@ -78,18 +79,18 @@ def train(config: PixConfig) -> Path:
     heads_optimizer = torch.optim.AdamW(
         heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
     )
-    unet, heads, optimizer, heads_optimizer = accelerator.prepare(unet, heads, optimizer, heads_optimizer)
-    accelerator.register_for_checkpointing(ema)
+    unet, optimizer = accelerator.prepare(unet, optimizer)
+    accelerator.register_for_checkpointing(ema, heads, heads_optimizer)
 
     # Resume
     first_step = run.resume()
     bar = run.progress(first_step)
 
     # Loop
-    for step, batch in enumerate(run.batches(crops, first_step), start=first_step):
+    for step, batch in run.batches(crops, first_step):
         negative, indices = batch["negative"], batch["index"].tolist()
         y_truth = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
-        with accelerator.accumulate(unet, heads), accelerator.autocast():
+        with accelerator.accumulate(unet), accelerator.autocast():
             # Teacher: a negative sample's target is its own input
             y_teacher = y_truth
             if config.distill_weight or config.real == "teacher":
@@ -119,11 +120,11 @@ def train(config: PixConfig) -> Path:
                 perceptual = perceptual_loss(randpad(y_student, fake_offsets), randpad(reference, fake_offsets))
                 loss = loss + config.perceptual_weight * perceptual
                 terms["perceptual"] = perceptual.detach()
-            shown = (~negative).nonzero().flatten()
-            judged = adversarial and step >= config.adversarial_start and len(shown) > 0
-            fake = randpad(y_student, fake_offsets)[shown]
+            judged = adversarial and step >= config.adversarial_start
+            shown = positives(negative, config.data.negative_probability)
+            fake = randpad(y_student, fake_offsets)
             if judged:
-                fooled = generator_loss(heads(judged_maps(fake)))
+                fooled = generator_loss(heads(judged_maps(fake)), shown)
                 loss = loss + config.adversarial_weight * fooled
                 terms["generator"] = fooled.detach()
             run.update(loss, optimizer, unet.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
@@ -132,27 +133,26 @@ def train(config: PixConfig) -> Path:
             if judged:
                 keep_trainable(heads, trainable=True)
                 with torch.no_grad():
-                    real = randpad(reference, real_offsets)[shown]
+                    real = randpad(reference, real_offsets)
                     maps = [judged_maps(y) for y in (real, fake.detach())]
-                judgement = discriminator_loss(*(heads(one) for one in maps))
+                judgement = discriminator_loss(heads(maps[0]), heads(maps[1]), shown)
                 terms["discriminator"] = judgement.detach()
-                run.update(judgement, heads_optimizer, heads.parameters(), config.discriminator_learning_rate, step)
+                rate = config.discriminator_learning_rate
+                run.update_replica(judgement, heads_optimizer, heads.parameters(), rate, step)
+        if not accelerator.sync_gradients:
+            continue
         ema.step(unet.parameters())
         run.report(bar, step + 1, terms)
 
         if run.due(step + 1, loop.sample_every):
             with averaged(ema, accelerator.unwrap_model(unet)):
-                figures = validate(
-                    lambda x: student(x, prompts[:1]), checked, run.folder / "samples" / f"{step + 1:06d}.png"
-                )
-            accelerator.log(figures, step=step + 1)
-            logger.info("pix: step %d: %s", step + 1, figures)
+                figures = validate(lambda x: student(x, prompts[:1]), checked, run.sample_picture(step + 1))
+            run.judge(step + 1, figures)
         if run.due(step + 1, loop.checkpoint_every):
             run.save(step + 1)
 
     # Export
-    own = accelerator.unwrap_model(unet)
-    ema.copy_to(own.parameters())
+    own = finished(accelerator, unet, ema)
     pipeline = GenDRPixPipeline(unet=own, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name)
     weights = export(accelerator, {"gendr-pix": pipeline}, run.folder / "weights")
     run.finish()
@@ -162,7 +162,7 @@ def train(config: PixConfig) -> Path:
 def _start(config: PixConfig, adc: GenDRAdcPipeline, spec: ModelSpec) -> UNet2DConditionModel:
     """The student's first weights: an earlier GenDR-Pix, or GenDR-Adc with a new `conv_out`."""
     if config.start:
-        unet: UNet2DConditionModel = GenDRPixPipeline.from_pretrained(config.start).unet
+        unet: UNet2DConditionModel = load_trained(GenDRPixPipeline, config.start, "--start", spec).unet
     else:
         _, out_channels = RESTORER_SPECS["gendr-pix"].channels(spec)
         residual = spec.forms["gendr-pix"] == "residual"

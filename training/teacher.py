@@ -5,26 +5,22 @@ The `mini` teacher has no base model to start from: it is supervised, on latents
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from gendrpix.codecs import LatentCodec
 from gendrpix.networks import build_unet, initial_prompts, predict
 from gendrpix.pipelines import GenDRPipeline
 from gendrpix.specs import PATCH, find_model
-from gendrpix.weights import load_autoencoder
-from training.checkpoint import export
+from training.average import Average, averaged
+from training.checkpoint import export, finished, load_trained_autoencoder
 from training.config import TeacherConfig
 from training.data import open_crops
 from training.losses import l1_loss
 from training.run import Run, keep_trainable
-from training.validation import averaged, held_out, validate
-
-logger = logging.getLogger(__name__)
+from training.validation import held_out, validate
 
 
 def train(config: TeacherConfig) -> Path:
@@ -41,13 +37,17 @@ def train(config: TeacherConfig) -> Path:
 
     # Models
     spec = find_model(config.model)
-    autoencoder = keep_trainable(load_autoencoder(config.autoencoder).to(device), trainable=False)
-    codec = LatentCodec(autoencoder)  # type: ignore[arg-type]
+    autoencoder = load_trained_autoencoder(config.autoencoder, spec).to(device)
+    keep_trainable(autoencoder, trainable=False)
+    codec = LatentCodec(autoencoder)
     form, prompts = spec.forms["gendr"], initial_prompts(spec, loop.seed).to(device)
     unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
-    torch.nn.init.zeros_(unet.conv_out.weight)  # the residual form begins as the identity
+    if form == "residual":
+        torch.nn.init.zeros_(unet.conv_out.weight)  # begins as the identity
     unet.to(device, memory_format=torch.channels_last)
-    ema = EMAModel(unet.parameters(), decay=loop.ema_decay, use_ema_warmup=True, power=0.75)
+    if loop.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    ema = Average(unet, loop.ema_decay)
 
     def student(hidden: Tensor, prompt: Tensor) -> Tensor:
         """Latents => restored latents."""
@@ -65,7 +65,7 @@ def train(config: TeacherConfig) -> Path:
     bar = run.progress(first_step)
 
     # Loop
-    for step, batch in enumerate(run.batches(crops, first_step), start=first_step):
+    for step, batch in run.batches(crops, first_step):
         pixels, negative = batch["hq"], batch["negative"]
         target_pixels = torch.where(negative[:, None, None, None], batch["lq"], pixels)
         with accelerator.accumulate(unet), accelerator.autocast():
@@ -81,6 +81,8 @@ def train(config: TeacherConfig) -> Path:
                 loss = loss + config.pixel_weight * pixel
                 terms["pixel"] = pixel.detach()
             run.update(loss, optimizer, unet.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+        if not accelerator.sync_gradients:
+            continue
         ema.step(unet.parameters())
         run.report(bar, step + 1, terms)
 
@@ -89,16 +91,14 @@ def train(config: TeacherConfig) -> Path:
                 figures = validate(
                     lambda x: codec.decode(student(codec.encode(x), prompts[:1])),
                     checked,
-                    run.folder / "samples" / f"{step + 1:06d}.png",
+                    run.sample_picture(step + 1),
                 )
-            accelerator.log(figures, step=step + 1)
-            logger.info("teacher: step %d: %s", step + 1, figures)
+            run.judge(step + 1, figures)
         if run.due(step + 1, loop.checkpoint_every):
             run.save(step + 1)
 
     # Export
-    own = accelerator.unwrap_model(unet)
-    ema.copy_to(own.parameters())
+    own = finished(accelerator, unet, ema)
     pipeline = GenDRPipeline(
         unet=own, vae=autoencoder, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name
     )
