@@ -1,4 +1,4 @@
-"""`python -m training STAGE --preset mini --data FOLDER --run FOLDER`: every stage of the training."""
+"""`python -m training STAGE --preset mini --data FOLDER --run FOLDER`: every stage, and the tools around them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -16,18 +17,24 @@ from training.config import PRESETS, StageConfig
 from training.run import TrainingStopped
 
 DATA_VARIABLE = "GENDRPIX_DATA"
+TOOLS: Mapping[str, str] = {"bundle": "BundleConfig", "evaluate": "EvaluateConfig", "preview": "PreviewConfig"}
+"""Module of `training`, with a function of the same name => the class of its settings."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage; 0 on success, 1 with a sentence on a fault of the input or of the run."""
+    """Run one stage or tool; 0 on success, 1 with a sentence on a fault of the input or of the run."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     stage, rest = (words[0], words[1:]) if words else ("", [])
-    if stage not in PRESETS:
-        print(f"usage: python -m training {{{','.join(PRESETS)}}} --preset NAME --data.folder FOLDER --run FOLDER")
+    if stage not in PRESETS and stage not in TOOLS:
+        print(f"usage: python -m training {{{','.join(PRESETS)}}} --preset NAME --data FOLDER --run FOLDER")
+        print(f"       python -m training {{{','.join(TOOLS)}}} --help")
         return 0 if stage in ("-h", "--help") else 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
+        if stage in TOOLS:
+            print(f"{stage}: {use_tool(stage, rest)}")
+            return 0
         config = parse(stage, rest)
         train = importlib.import_module(f"training.{stage}").train
         weights = train(config)
@@ -36,6 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"{stage}: weights in {weights}")
     return 0
+
+
+def use_tool(name: str, words: Sequence[str]) -> Path:
+    """Run one tool with the options of the command line; gives back what it wrote."""
+    module = importlib.import_module(f"training.{name}")
+    config: Any = tyro.cli(getattr(module, TOOLS[name]), args=words, prog=f"python -m training {name}")
+    written: Path = getattr(module, name)(config)
+    return written
 
 
 def parse(stage: str, words: Sequence[str]) -> StageConfig:
