@@ -1,0 +1,60 @@
+"""The counts against the paper's figures and against hand-written sums."""
+
+from __future__ import annotations
+
+import pytest
+
+from gendrpix.cost import count, format_info
+
+
+def test_parameters_of_the_full_size_are_the_papers() -> None:
+    assert count("sd21", "gendr-pix", 512, 512).unet_parameters == pytest.approx(866.99e6, rel=1e-5)
+
+
+def test_multiply_adds_at_512_are_the_papers() -> None:
+    single = count("sd21", "gendr-pix", 512, 512)
+    assert single.macs == pytest.approx(344e9, rel=0.005)
+    assert single.total_macs == pytest.approx(406.6e9, rel=0.001)
+    assert count("sd21", "gendr-pix", 512, 512, guided=True).macs == pytest.approx(744e9, rel=0.005)
+
+
+def test_attention_is_most_of_the_work_at_2880() -> None:
+    cost = count("sd21", "gendr-pix", 2880, 2880)
+    assert cost.total_macs == pytest.approx(72.2e12, rel=0.002)
+    assert cost.attention_macs == pytest.approx(61.4e12, rel=0.002)
+
+
+def test_attention_products_match_a_sum_over_the_blocks() -> None:
+    """mini at 64 x 96: two levels with attention, one block down and two up each, one in the middle."""
+    tokens = [8 * 12, 4 * 6]
+    widths = [96, 160]
+    prompt_tokens = 4
+    expected = sum(3 * 2 * n * (n + prompt_tokens) * w for n, w in zip(tokens, widths, strict=True))
+    middle = 2 * 3
+    expected += 2 * middle * (middle + prompt_tokens) * 224
+    assert count("mini", "gendr-pix", 64, 96).attention_macs == expected
+
+
+def test_gendr_costs_the_autoencoder_more() -> None:
+    gendr, adc, pix = (count("mini", name, 512, 512) for name in ("gendr", "gendr-adc", "gendr-pix"))
+    assert gendr.macs > adc.macs > pix.macs
+    assert gendr.parameters > adc.parameters > pix.parameters
+
+
+def test_the_limits_of_the_small_family() -> None:
+    """Each UNet at most 14M parameters; the shared autoencoder at most 5M."""
+    for name in ("gendr", "gendr-adc", "gendr-pix"):
+        assert count("mini", name, 64, 64).unet_parameters <= 14e6
+    gendr = count("mini", "gendr", 64, 64)
+    assert gendr.parameters - gendr.unet_parameters <= 5e6
+
+
+def test_the_table_names_every_restorer_and_the_papers_count() -> None:
+    table = format_info(512)
+    for words in ("GenDR-Pix*", "GenDR-Adc", "866.99M", "343.5 G", "743.3 G", "406.6 G"):
+        assert words in table
+
+
+def test_odd_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiples of 8; got 100 x 64"):
+        count("mini", "gendr-pix", 100, 64)
