@@ -6,9 +6,11 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import pytest
 from models import save_tiny_family
 from PIL import Image
@@ -227,15 +229,21 @@ def test_the_page_imports_nothing_heavy() -> None:
     assert ast.literal_eval(done.stdout.splitlines()[-1]) == []
 
 
-def test_endpoints_answer_a_client(engine: Engine, photo: dict) -> None:
-    from gradio_client import Client, handle_file
-    from gradio_client.exceptions import AppError
-
+@pytest.fixture(scope="module")
+def address(engine: Engine) -> Iterator[str]:
     page = build_page(engine)
     page.queue()
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    yield address
+    page.close()
+
+
+def test_endpoints_answer_a_client(address: str, photo: dict) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    client = Client(address, verbose=False)
     try:
-        client = Client(address, verbose=False)
         named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
         assert set(named) == {"/restore", "/compare"}
         path = client.predict(handle_file(photo["path"]), "gendr-pix", 2.0, 1.5, api_name="/restore")
@@ -248,11 +256,20 @@ def test_endpoints_answer_a_client(engine: Engine, photo: dict) -> None:
         assert figures[2]["speed_relative_to_gendr"] > 0
         with pytest.raises(AppError, match="got 'nonsense'"):
             client.predict(handle_file(photo["path"]), "nonsense", api_name="/restore")
-        with pytest.raises(AppError):  # a file that was not uploaded
-            client.predict({"path": photo["path"], "meta": {"_type": "gradio.FileData"}}, api_name="/restore")
-        client.close()
     finally:
-        page.close()
+        client.close()
+
+
+def test_endpoints_read_uploaded_files_only(address: str, photo: dict) -> None:
+    def answer(path: str) -> str:
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "gendr-pix*", 1.0, None, *OFFSETS]
+        call = httpx.post(f"{address}gradio_api/call/restore", json={"data": data}).json()
+        return httpx.get(f"{address}gradio_api/call/restore/{call['event_id']}", timeout=60).text
+
+    with open(photo["path"], "rb") as file:
+        [uploaded] = httpx.post(f"{address}gradio_api/upload", files={"files": file}).json()
+    assert "event: complete" in answer(uploaded)
+    assert "event: error" in answer(photo["path"])
 
 
 def test_request_keeps_the_photos_own_name() -> None:

@@ -46,7 +46,7 @@ class CompareTab:
                 self._build_inputs()
             with gr.Column(min_width=300, elem_id="results"):
                 self._build_results()
-            with gr.Column(min_width=300, elem_id="padcfg-area"):
+            with gr.Column(min_width=300, elem_id="padcfg"):
                 self._build_padcfg()
         self._wire()
 
@@ -87,7 +87,7 @@ class CompareTab:
             )
 
     def _build_padcfg(self) -> None:
-        with gr.Group(elem_id="padcfg"):
+        with gr.Group():
             gr.Markdown(f"### PadCFG: the guidance of GenDR-Pix\n{PADCFG_LINE}", elem_classes="hint")
             self.guidance = gr.Radio(
                 GUIDANCE_KINDS, value=GUIDANCE_KINDS[0], show_label=False, container=False, elem_id="guidance"
@@ -120,7 +120,7 @@ class CompareTab:
             format="png",
             interactive=False,
             visible="hidden",  # there from the start, so that its code is loaded when the first picture comes
-            max_height=480,
+            max_height=1000,  # the style sheet keeps the scorecard in view as well
             buttons=["fullscreen"],
             elem_id="slider",
         )
@@ -229,7 +229,7 @@ class CompareTab:
             yield from self._run(Request.from_widgets(*settings), progress)
 
     def _run(self, request: Request, progress: gr.Progress) -> Iterator[Updates]:
-        yield {**self._buttons(running=True), self.status: "Reading the photo and loading the restorers …"}
+        yield {**self._buttons(running=True), self.status: ""}
         progress(0, desc="Reading the photo")
         job = self.engine.prepare(request)
         results = Results(job.labels)
