@@ -95,15 +95,15 @@ def notes(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def format_seconds(seconds: float) -> str:
-    """Three significant digits: "87.1 ms", "1.23 s", "45.6 s"."""
-    if seconds < 1:
+    """About three significant digits: "8.71 ms", "1.23 s", "45.6 s"."""
+    if seconds < 0.9995:
         return f"{seconds * 1000:.3g} ms"
-    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
 
 
 def format_bytes(count: int) -> str:
     """Decimal megabytes or gigabytes."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.2f} GB" if count >= 999.5e6 else f"{count / 1e6:.0f} MB"
 
 
 def to_dict(record: Record) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_without_a_truth_its_metrics_are_left_out(picture: Tensor) -> None:
 
 
 @pytest.mark.usefixtures("nothing_cached")
-@pytest.mark.parametrize("name", ["musiq", "niqe", "lpips"])
+@pytest.mark.parametrize("name", ["musiq", "niqe", "lpips", "dists", "clipiqa"])
 def test_weights_that_cannot_be_had_give_a_sentence(name: str) -> None:
     picture = torch.zeros(1, 3, 192, 192)
     scored = Scorer((name,)).score(picture, picture)

@@ -1,0 +1,259 @@
+"""The command line: what it writes, what it says, and how it ends."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from models import save_tiny_family
+from pictures import photo
+
+from gendrpix import __main__ as cli
+from gendrpix import __version__
+from gendrpix.__main__ import main
+from gendrpix.pipelines import load_restorer
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_family(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo(20, 16).save(folder / "a.jpg", quality=95)
+    rgba = photo(18, 12).convert("RGBA")
+    rgba.putalpha(PIL.Image.new("L", rgba.size, 50))
+    rgba.save(folder / "b.png")
+    return folder
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in (*arguments, "--device", "cpu")])
+
+
+def test_a_folder_is_restored_under_the_inputs_names(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "deep" / "out"
+    assert run("restore", inputs, "-o", out, "--weights", weights, "--scale", "2.5") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
+    with PIL.Image.open(out / "a.png") as a, PIL.Image.open(out / "b.png") as b:
+        assert (a.format, a.mode, a.size) == ("PNG", "RGB", (50, 40))
+        assert (b.mode, b.size, b.getchannel("A").getextrema()) == ("RGBA", (45, 30), (50, 50))
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert [line.split()[0] for line in said.out.splitlines()] == [str(out / "a.png"), str(out / "b.png")]
+
+
+@pytest.mark.parametrize(
+    ("options", "call"),
+    [
+        (["--restorer", "gendr"], {}),
+        (["--restorer", "gendr-adc", "--guidance", "none"], {}),
+        (
+            ["--guidance", "1.5", "--pos-pad", "1", "2", "--neg-pad", "0", "7"],
+            {"guidance": 1.5, "pos_pad": (1, 2), "neg_pad": (0, 7)},
+        ),
+        (["--guidance", "-0.5", "--dtype", "bfloat16"], {"guidance": -0.5}),
+    ],
+)
+def test_options_reach_the_pipeline(
+    options: list[str], call: dict, inputs: Path, weights: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run("restore", inputs / "a.jpg", "-o", out, "--weights", weights, "--scale", "2", *options) == 0
+    name = options[1] if options[0] == "--restorer" else "gendr-pix"
+    dtype = torch.bfloat16 if "bfloat16" in options else torch.float32
+    pipeline = load_restorer(name, weights, dtype=dtype)
+    expected = pipeline(inputs / "a.jpg", scale=2, **call).images[0]
+    with PIL.Image.open(out / "a.png") as result:
+        assert np.array_equal(np.asarray(result), np.asarray(expected))
+        recipe = json.loads(result.text["gendrpix"])
+        assert result.text["Software"] == f"gendrpix {__version__}"
+    assert (recipe["restorer"], recipe["scale"], recipe["guidance"]) == (name, 2.0, call.get("guidance"))
+    assert recipe["weights"] == weights.name  # its name, not where it lies
+    assert recipe.get("pos_pad") == (list(call.get("pos_pad", (4, 4))) if "guidance" in call else None)
+
+
+def test_bad_pictures_are_named_and_the_others_restored(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    (inputs / "empty.jpg").touch()
+    (inputs / "text.png").write_text("hello")
+    (inputs / "cut.jpg").write_bytes((inputs / "a.jpg").read_bytes()[:300])
+    header = bytearray((inputs / "b.png").read_bytes())
+    header[16:24] = (20_000).to_bytes(4, "big") + (10_000).to_bytes(4, "big")
+    (inputs / "claims.png").write_bytes(header)
+    out = tmp_path / "out"
+    assert run("restore", inputs, "-o", out, "--weights", weights, "--scale", "1") == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
+    lines = capsys.readouterr().err.splitlines()
+    for name in ("empty.jpg", "text.png", "cut.jpg", "claims.png"):
+        assert [line for line in lines if line.startswith(f"gendrpix: {inputs / name}: ") and line.endswith(".")]
+    assert lines[-1] == "gendrpix: 4 of 6 pictures failed."
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_nothing_is_loaded_or_made_where_every_picture_is_bad(tmp_path: Path, capsys) -> None:
+    (tmp_path / "x.png").touch()
+    assert run("restore", tmp_path / "x.png", "-o", tmp_path / "out", "--weights", tmp_path / "nowhere") == 1
+    assert not (tmp_path / "out").exists()
+    assert "is empty" in capsys.readouterr().err
+
+
+def test_an_existing_result_is_kept_unless_told_otherwise(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"mine")
+    command = ("restore", inputs, "-o", out, "--weights", weights, "--scale", "1")
+    assert run(*command) == 1
+    assert (out / "a.png").read_bytes() == b"mine" and (out / "b.png").is_file()
+    assert "exists already" in capsys.readouterr().err
+    assert run(*command, "--overwrite") == 0
+    with PIL.Image.open(out / "a.png") as image:
+        assert image.size == (20, 16)
+
+
+def test_a_picture_never_replaces_itself(inputs: Path, weights: Path, capsys) -> None:
+    before = (inputs / "b.png").read_bytes()
+    assert run("restore", inputs / "b.png", "-o", inputs, "--weights", weights, "--overwrite") == 1
+    assert (inputs / "b.png").read_bytes() == before
+    assert "would replace the picture itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("twin", ["a.png", "A.webp"])
+def test_inputs_that_would_share_a_name_are_refused_at_the_start(
+    twin: str, inputs: Path, weights: Path, tmp_path: Path, capsys
+) -> None:
+    photo(8, 8).save(inputs / twin)
+    assert run("restore", inputs, "-o", tmp_path / "out", "--weights", weights) == 2
+    assert not (tmp_path / "out").exists()
+    assert "would both become" in capsys.readouterr().err
+
+
+STARTS = [
+    (["restore", "IN", "-o", "OUT", "--weights", "nobody/nothing"], "No weights at 'nobody/nothing'"),
+    (["restore", "IN", "-o", "OUT", "--scale", "9"], "expected 1 to 8"),
+    (["restore", "IN", "-o", "OUT", "--guidance", "1", "--neg-pad", "3", "8"], "0 to 7"),
+    (["restore", "IN", "-o", "OUT", "--restorer", "gendr", "--guidance", "1.5"], "--guidance is for gendr-pix only"),
+    (["restore", "-o", "OUT"], "nothing to restore"),
+    (["restore", "missing.png", "-o", "OUT"], "is not there"),
+    (["restore", "IN", "-o", "IN"], "is a file"),
+    (["compare", "missing.png", "-o", "OUT"], "is not there"),
+    (["compare", "IN", "-o", "OUT", "--repeats", "0"], "repeats 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), STARTS)
+def test_what_cannot_start_ends_with_a_sentence(
+    arguments: list[str], message: str, inputs: Path, tmp_path: Path, capsys
+) -> None:
+    places = {"IN": inputs / "a.jpg", "OUT": tmp_path / "out"}
+    assert run(*(places.get(argument, argument) for argument in arguments)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err and said.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["restore", "a.png"], ["restore", "a.png", "-o", "x", "--guidance", "much"]])
+def test_arguments_that_make_no_sense_are_refused_by_the_parser(arguments: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+def test_a_missing_device_is_said(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    absent = "mps" if not torch.backends.mps.is_available() else "cuda"
+    arguments = ["restore", inputs / "a.jpg", "-o", tmp_path / "out", "--weights", weights, "--device", absent]
+    assert main([str(argument) for argument in arguments]) == 2
+    assert f"no {absent} device" in capsys.readouterr().err
+
+
+def test_running_out_of_memory_is_a_sentence(inputs: Path, weights: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    def exhaust(*_: object) -> bool:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
+
+    monkeypatch.setattr(cli, "restore_one", exhaust)
+    assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out", "--weights", weights) == 1
+    assert "not enough memory for this; choose a smaller scale" in capsys.readouterr().err
+
+
+def test_an_interruption_ends_quietly(inputs: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_pipeline", interrupt)
+    assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out") == 130
+    assert capsys.readouterr().err == "gendrpix: interrupted.\n"
+
+
+def test_an_animation_is_restored_with_a_note(weights: Path, tmp_path: Path, capsys) -> None:
+    photo(9, 9).save(tmp_path / "moving.gif", save_all=True, append_images=[photo(9, 9).rotate(90)])
+    assert run("restore", tmp_path / "moving.gif", "-o", tmp_path / "out", "--weights", weights) == 0
+    assert "frame" in capsys.readouterr().err
+    assert (tmp_path / "out" / "moving.png").is_file()
+
+
+def test_compare_saves_every_result_and_the_reports(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    truth = tmp_path / "truth.png"
+    photo(40, 32).save(truth)
+    command = ("compare", inputs / "a.jpg", "-o", out, "--weights", weights, "--scale", "2", "--truth", truth)
+    assert run(*command) == 0
+    names = ["input", "gendr", "gendr-adc", "gendr-pix", "gendr-pix-star"]
+    assert {path.name for path in out.iterdir()} == {f"a_{name}.png" for name in names} | {"report.csv", "report.json"}
+    for name in names:
+        with PIL.Image.open(out / f"a_{name}.png") as image:
+            assert image.size == (40, 32)
+    with (out / "report.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["restorer"] for row in csv.DictReader(file)] == [*names[:4], "gendr-pix*"]
+    table = capsys.readouterr().out
+    for words in ("GenDR-Pix*", "PSNR-Y", "Speed", "Peak memory", "PIQE", "cpu (1 thread), float32"):
+        assert words in table
+    assert run(*command) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_compare_loads_all_weights_before_it_writes(inputs: Path, tmp_path: Path, capsys) -> None:
+    family = save_tiny_family(tmp_path / "family", names=("gendr", "gendr-pix"))
+    assert run("compare", inputs / "a.jpg", "-o", tmp_path / "out", "--weights", family) == 2
+    assert not (tmp_path / "out").exists()
+    assert "no weights of gendr-adc" in capsys.readouterr().err
+
+
+def test_compare_can_leave_some_out(inputs: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--restorers", "gendr-pix", "gendr-pix*", "--guidance", "none", "--scale", "1")
+    assert run("compare", inputs / "a.jpg", "-o", out, "--weights", weights, *arguments) == 0
+    assert {path.stem for path in out.glob("*.png")} == {"a_input", "a_gendr-pix-star"}
+
+
+def test_as_a_process_from_anywhere(inputs: Path, weights: Path, tmp_path: Path) -> None:
+    root = Path(cli.__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "gendrpix", "restore", "in/a.jpg", "in/none.jpg", "-o", "out"]
+
+    def call(*extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *extra], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+
+    failed = call()
+    assert failed.returncode == 2 and "Traceback" not in failed.stderr and "'none.jpg' is not there" in failed.stderr
+    (inputs / "none.jpg").write_text("x")
+    mixed = call("--weights", str(weights), "--device", "cpu", "--scale", "2")
+    assert mixed.returncode == 1
+    assert mixed.stdout.startswith("out/a.png  40 x 32  ")
+    assert mixed.stderr.count("\n") == 2 and "1 of 2 pictures failed." in mixed.stderr
+
+
+def test_help_answers_without_loading_torch() -> None:
+    code = "import sys, gendrpix.__main__; sys.exit('torch' in sys.modules)"
+    root = Path(cli.__file__).resolve().parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=60).returncode == 0
