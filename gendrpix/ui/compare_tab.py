@@ -90,7 +90,12 @@ class CompareTab:
         with gr.Group():
             gr.Markdown(f"### PadCFG: the guidance of GenDR-Pix\n{PADCFG_LINE}", elem_classes="hint")
             self.guidance = gr.Radio(
-                GUIDANCE_KINDS, value=GUIDANCE_KINDS[0], show_label=False, container=False, elem_id="guidance"
+                GUIDANCE_KINDS,
+                value=GUIDANCE_KINDS[0],
+                label="Guidance",
+                show_label=False,
+                container=False,
+                elem_id="guidance",
             )
             self.omega = gr.Slider(
                 0,
