@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import tyro
 
@@ -49,6 +49,7 @@ Omega = Annotated[
         str_from_instance=lambda value: ["none" if value is None else str(value)],
     ),
 ]
+Choice = Literal["gendr", "gendr-adc", "gendr-pix", "gendr-pix*"]
 OutputPath = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
 
 
@@ -94,12 +95,7 @@ class Compare(Common):
     """A picture file."""
     output: OutputPath
     """Folder for the results, report.csv and report.json."""
-    restorers: tuple[Literal["gendr", "gendr-adc", "gendr-pix", "gendr-pix*"], ...] = (
-        "gendr",
-        "gendr-adc",
-        "gendr-pix",
-        "gendr-pix*",
-    )
+    restorers: tuple[Choice, ...] = get_args(Choice)
     """Which restorers; gendr-pix* is gendr-pix without guidance."""
     guidance: Omega = COMPARED_OMEGA
     """PadCFG's omega for gendr-pix."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from gendrpix import __version__
 from gendrpix.compare import Record
-from gendrpix.scores import METRICS, MetricSpec
+from gendrpix.scores import LPIPS_LABELS, METRICS, MetricSpec
 
 DASH = "–"
 """What stands where there is no figure; the notes say why."""
@@ -58,7 +58,7 @@ def to_table(records: Sequence[Record]) -> Table:
         ("Speed", lambda record: DASH if record.ratio is None else f"{record.ratio:.2f}×"),
         ("Peak memory", lambda record: DASH if record.peak is None else format_bytes(record.peak.bytes)),
     ]
-    columns.extend((spec.heading, _cell(spec)) for spec in shown_metrics(records))
+    columns.extend((heading(spec, records), _cell(spec)) for spec in shown_metrics(records))
     columns.append(("Device", lambda record: f"{record.device}, {record.dtype}" if record.device else DASH))
     return Table(
         header=tuple(heading for heading, _ in columns),
@@ -73,6 +73,14 @@ def _cell(spec: MetricSpec) -> Callable[[Record], str]:
         return DASH if value is None else f"{value:.{spec.digits}f}"
 
     return cell
+
+
+def heading(spec: MetricSpec, records: Sequence[Record]) -> str:
+    """The metric's heading, for LPIPS with the trunk: figures of different trunks cannot be compared."""
+    if spec.name != "lpips":
+        return spec.heading
+    nets = dict.fromkeys(LPIPS_LABELS[net] for record in records if (net := record.scores.lpips_net) is not None)
+    return spec.heading.replace(spec.label, f"{spec.label} ({', '.join(nets)})") if nets else spec.heading
 
 
 def shown_metrics(records: Sequence[Record]) -> list[MetricSpec]:
@@ -122,6 +130,7 @@ def to_dict(record: Record) -> dict[str, Any]:
         "peak_method": None if peak is None else peak.method,
         "scores": dict(record.scores.values),
         "missing_scores": dict(record.scores.missing),
+        "lpips_net": record.scores.lpips_net,
         "device": record.device or None,
         "dtype": record.dtype or None,
         "settings": asdict(record.settings),

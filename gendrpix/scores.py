@@ -93,6 +93,8 @@ class Scores:
 
     values: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    lpips_net: LpipsNet | None = None
+    """LPIPS's trunk, where there is an LPIPS."""
 
 
 class Scorer:
@@ -139,7 +141,7 @@ class Scorer:
                 values[name] = value
             else:
                 missing[name] = f"{spec.label} is not defined for this picture: it gave {value}."
-        return Scores(values=values, missing=missing)
+        return Scores(values=values, missing=missing, lpips_net=self.lpips_net if "lpips" in values else None)
 
     def unavailable(self, name: str) -> str | None:
         """None if the metric can be computed here, else the reason as a sentence. Loads it on the first call."""
@@ -153,11 +155,6 @@ class Scorer:
                     logger.info("%s could not be loaded", name, exc_info=True)
                     self._unavailable[name] = _reason(METRICS[name], error)
             return self._unavailable.get(name)
-
-    def label(self, name: str) -> str:
-        """The metric's label, with the trunk for LPIPS."""
-        label = METRICS[name].label
-        return f"{label} ({LPIPS_LABELS[self.lpips_net]})" if name == "lpips" else label
 
     def _too_small(self, spec: MetricSpec, image: Tensor) -> str | None:
         height, width = image.shape[-2:]

@@ -302,6 +302,11 @@ def test_csv_and_json_hold_the_unrounded_figures(records: list[Record], tmp_path
     assert "timed out" in document["records"][2]["missing_scores"]["musiq"]
 
 
+def test_lpips_is_shown_with_its_trunk() -> None:
+    scores = Scores(values={"lpips": 0.25}, lpips_net="squeeze")
+    assert "LPIPS (SqueezeNet) ↓" in to_table([made_record("gendr", 1.0, scores=scores)]).header
+
+
 def test_no_records_make_no_table() -> None:
     with pytest.raises(ValueError, match="no records"):
         to_table([])
