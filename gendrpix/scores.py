@@ -156,6 +156,11 @@ class Scorer:
                     self._unavailable[name] = _reason(METRICS[name], error)
             return self._unavailable.get(name)
 
+    def label(self, name: str) -> str:
+        """The metric's label, with the trunk for LPIPS."""
+        label = METRICS[name].label
+        return f"{label} ({LPIPS_LABELS[self.lpips_net]})" if name == "lpips" else label
+
     def _too_small(self, spec: MetricSpec, image: Tensor) -> str | None:
         height, width = image.shape[-2:]
         if min(height, width) >= spec.min_px:

@@ -130,3 +130,4 @@ def test_headings_name_unit_and_direction() -> None:
     assert METRICS["psnr"].heading == "PSNR-Y, dB ↑"
     assert METRICS["piqe"].heading == "PIQE ↓"
     assert METRICS["piqe"].direction == "lower is better"
+    assert Scorer(lpips_net="squeeze").label("lpips") == "LPIPS (SqueezeNet)"
