@@ -152,7 +152,7 @@ _MINI = ModelSpec(
     name="mini",
     unet=MappingProxyType(
         {
-            "sample_size": 24,
+            "sample_size": 16,
             "block_out_channels": (96, 160, 224),
             **_unet_levels(3),
             "layers_per_block": 1,
@@ -182,7 +182,7 @@ _MINI = ModelSpec(
     latent_channels=16,
     prompt_tokens=4,
     timestep=500,
-    window_tokens=(24, 12, 6),
+    window_tokens=(16, 8, 4),
     forms=MappingProxyType({"gendr": "residual", "gendr-adc": "direct", "gendr-pix": "residual"}),
 )
 
