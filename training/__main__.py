@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"       python -m training {{{','.join(TOOLS)}}} --help")
         return 0 if stage in ("-h", "--help") else 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "pyiqa", "gendrpix.scores"):  # what a scorer lacks, evaluate says itself
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         if stage in TOOLS:
             print(f"{stage}: {use_tool(stage, rest)}")
