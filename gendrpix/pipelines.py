@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gendrpix import guidance as padcfg
+from gendrpix.attention import set_attention
 from gendrpix.codecs import codec_for
 from gendrpix.guidance import Branches
 from gendrpix.images import (
@@ -31,7 +32,17 @@ from gendrpix.images import (
     to_pil,
 )
 from gendrpix.networks import Autoencoder, predict
-from gendrpix.specs import FORMAT_VERSION, NEG_PAD, PATCH, POS_PAD, RESTORER_SPECS, Offset, RestorerSpec, find_restorer
+from gendrpix.specs import (
+    FORMAT_VERSION,
+    MODEL_SPECS,
+    NEG_PAD,
+    PATCH,
+    POS_PAD,
+    RESTORER_SPECS,
+    Offset,
+    RestorerSpec,
+    find_restorer,
+)
 from gendrpix.weights import find_folder, find_restorer_folder, load_autoencoder
 
 logger = logging.getLogger(__name__)
@@ -105,7 +116,8 @@ class RestorerPipeline(DiffusionPipeline):
             raise ValueError(f"{folder} has no {PROMPTS_FILE}: it is no gendrpix restorer. Pass a folder saved by one.")
         kwargs.setdefault("prompts", load_file(prompts_file)["prompts"])
         if config.get("shared_vae") and "vae" not in kwargs:
-            kwargs["vae"] = load_autoencoder(folder / config["shared_vae"], kwargs.get("torch_dtype", torch.float32))
+            dtype = kwargs.get("dtype", kwargs.get("torch_dtype", torch.float32))
+            kwargs["vae"] = load_autoencoder(folder / config["shared_vae"], dtype)
         pipeline: Self = super().from_pretrained(str(folder), **kwargs)
         return pipeline
 
@@ -126,6 +138,23 @@ class RestorerPipeline(DiffusionPipeline):
             if shared_vae is not None:
                 self.register_modules(vae=vae)
         save_file({"prompts": self.prompts.contiguous()}, Path(save_directory) / PROMPTS_FILE)
+
+    # Options -------------------------------------------------------------------------------------------------------
+
+    @property
+    def window_tokens(self) -> tuple[int, ...] | None:
+        """Side of the self-attention field seen in training, one a level; None for a family that is not registered."""
+        spec = MODEL_SPECS.get(self.config.model)
+        return spec.window_tokens if spec else None
+
+    def set_attention(self, kind: str) -> None:
+        """Choose the UNet's self-attention: "full", "window", "pooled" or "auto" (`gendrpix.attention`)."""
+        if self.window_tokens is None:
+            raise ValueError(
+                f"The trained window sizes of {self.config.model!r} are not known; expected one of "
+                f"{', '.join(MODEL_SPECS)}. Call gendrpix.attention.set_attention with the sides."
+            )
+        set_attention(self.unet, kind, self.window_tokens)
 
     # Restoring -----------------------------------------------------------------------------------------------------
 
@@ -257,10 +286,15 @@ def load_restorer(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> RestorerPipeline:
-    """The restorer of that name, ready on `device`; `weights` is a bundled family, a folder or a hub id."""
+    """The restorer of that name, ready on `device`; `weights` is a bundled family, a folder or a hub id.
+
+    Self-attention is "auto" where the family's trained sizes are known (`RestorerPipeline.set_attention`).
+    """
     folder = find_restorer_folder(find_restorer(name).name, weights)
-    loaded = PIPELINES[name].from_pretrained(folder, torch_dtype=dtype)
+    loaded = PIPELINES[name].from_pretrained(folder, dtype=dtype)
     loaded.set_progress_bar_config(disable=True)
+    if loaded.window_tokens:
+        loaded.set_attention("auto")
     moved: RestorerPipeline = loaded.to(device)
     return moved
 

@@ -59,5 +59,5 @@ def load_autoencoder(folder: str | Path, dtype: torch.dtype = torch.float32) -> 
     name = json.loads(config.read_text(encoding="utf-8")).get("_class_name")
     if name not in classes:
         raise ValueError(f"{config} names the class {name!r}; expected one of {', '.join(classes)}.")
-    autoencoder: Autoencoder = classes[name].from_pretrained(place, torch_dtype=dtype, use_safetensors=True)
+    autoencoder: Autoencoder = classes[name].from_pretrained(place, dtype=dtype, use_safetensors=True)
     return autoencoder

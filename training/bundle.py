@@ -81,7 +81,7 @@ def bundle(config: BundleConfig) -> Path:
     sizes = {"autoencoder": _count(autoencoder)}
     _replace(config.out / "autoencoder", autoencoder)
     for name, pipeline_class in PIPELINES.items():
-        pipeline = pipeline_class.from_pretrained(config.runs / STAGES[name] / "weights" / name, torch_dtype=half)
+        pipeline = pipeline_class.from_pretrained(config.runs / STAGES[name] / "weights" / name, dtype=half)
         shared = {"shared_vae": "../autoencoder"} if pipeline.vae is not None else {}
         _replace(config.out / name, pipeline, **shared)
         sizes[name] = _count(pipeline.unet)

@@ -30,7 +30,7 @@ def load_trained(kind: type[Restorer], location: str, option: str, spec: ModelSp
     label = kind.restorer.label
     if not location:
         raise ValueError(f"No {label} to start from: pass {option} with the folder or hub id of its weights.")
-    pipeline = kind.from_pretrained(location, torch_dtype=torch.float32, **components)
+    pipeline = kind.from_pretrained(location, dtype=torch.float32, **components)
     if pipeline.config.model != spec.name:
         raise ValueError(
             f"{location} holds a {label} of the model family {pipeline.config.model!r}, this run trains {spec.name!r}; "
