@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -239,10 +240,10 @@ def test_the_average_is_what_its_definition_gives(tmp_path: Path, photos: Path) 
 # Processes ------------------------------------------------------------------------------------------------------------
 
 
-def spawn(words: list[str], *launch: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def spawn(words: list[str], **variables: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", **variables}
     return subprocess.Popen(
-        [sys.executable, *launch, SCRIPT, *words],
+        [sys.executable, SCRIPT, *words],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -275,22 +276,35 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Pat
     assert_same(last_state(killed), last_state(tmp_path / "whole"))
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["autoencoder", "teacher", "adc", "pix"])
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path: Path, photos: Path, stage: str) -> None:
-    """By plain gradient descent at a rate of 1, so that the weights show the gradients themselves."""
+    """By plain gradient descent at a rate of 1, so that the weights show the gradients themselves.
+
+    Over gloo, with the variables that `torchrun` sets: `accelerate launch --cpu --num_processes 2` starts one process.
+    """
     family = save_tiny_family(tmp_path / "family", ("gendr", "gendr-adc"))
     options = {"steps": 3, "checkpoint_every": 3, "warmup_steps": 0, "learning_rate": 1.0, "final_learning_rate": 1.0}
     extra = ["--discriminator-learning-rate", "1"] if stage in ("adc", "pix") else []
 
-    def state(name: str, batch: int, *launch: str) -> dict[str, object]:
+    def state(name: str, batch: int, processes: int) -> dict[str, object]:
         words = stage_words(stage, family, photos, tmp_path / name, batch=batch, clip_norm=0.01, **options)
-        child = spawn(["--plain-descent", *words, *extra], *launch)
-        assert child.wait() == 0, child.stderr.read().decode()
+        common = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        children = [
+            spawn(["--plain-descent", *words, *extra], RANK=str(rank), LOCAL_RANK=str(rank), **common)
+            for rank in range(processes)
+        ]
+        for child in children:
+            assert child.wait() == 0, child.stderr.read().decode()
         return last_state(tmp_path / name)
 
-    one = state("one", 4)
-    two = state("two", 2, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+    one, two = state("one", 4, 1), state("two", 2, 2)
     assert list(one) == list(two)
     start = checkpoint_zero(stage, family, photos, tmp_path)
     for file in ("model.safetensors", "custom_checkpoint_1.pkl")[: 2 if extra else 1]:

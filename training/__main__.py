@@ -29,14 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"usage: python -m training {{{','.join(PRESETS)}}} --preset NAME --data FOLDER --run FOLDER")
         print(f"       python -m training {{{','.join(TOOLS)}}} --help")
         return 0 if stage in ("-h", "--help") else 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
-    for library in ("httpx", "pyiqa", "gendrpix.scores"):  # what a scorer lacks, evaluate says itself
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # one voice for all processes
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
+    for library in ("httpx", "accelerate", "pyiqa", "gendrpix.scores"):  # what a scorer lacks, evaluate says itself
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         if stage in TOOLS:
             print(f"{stage}: {use_tool(stage, rest)}")
             return 0
         config = parse(stage, rest)
+        if config.dry_run:
+            print(importlib.import_module("training.dry_run").describe(config, stage))
+            return 0
         train = importlib.import_module(f"training.{stage}").train
         weights = train(config)
     except (ValueError, TrainingStopped) as error:

@@ -82,8 +82,10 @@ def export(accelerator: Accelerator, models: Mapping[str, Any], folder: Path) ->
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         for name, model in models.items():
-            quiet = {"silence_dtype_warnings": True} if isinstance(model, DiffusionPipeline) else {}
-            halved = copy.deepcopy(model).to("cpu", torch.float16, **quiet)
+            halved = copy.deepcopy(model)
+            for part in halved.components.values() if isinstance(halved, DiffusionPipeline) else (halved,):
+                if isinstance(part, nn.Module):
+                    nn.Module.to(part, "cpu", torch.float16)  # diffusers' own `to` warns that this is not for use
             halved.save_pretrained(partial / name, safe_serialization=True)
         if folder.exists():
             shutil.rmtree(folder)

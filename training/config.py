@@ -80,6 +80,8 @@ class StageConfig:
     """Folder of the run: resolved config, checkpoints, log, samples, exported weights."""
     resume: bool = True
     """Go on from the run folder's last complete checkpoint, if it has one."""
+    dry_run: bool = False
+    """Print the settings, sizes, memory and speed to expect, and stop."""
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
@@ -99,6 +101,8 @@ class TeacherConfig(StageConfig):
 
     autoencoder: str = ""
     """Folder or hub id of the autoencoder."""
+    start: str = ""
+    """Folder or hub id of a GenDR to continue, with its prompt embeddings. Empty: random weights."""
     latent_weight: float = 1.0
     """Weight of `|z_gt - z|_1`."""
     pixel_weight: float = 2.0
@@ -156,6 +160,26 @@ def _mini(steps: int, **changes: object) -> LoopConfig:
     return LoopConfig(steps=steps, **changes)  # type: ignore[arg-type]
 
 
+def _sd21(**changes: object) -> LoopConfig:
+    """AdamW at a constant 1e-5 in bfloat16 as in the paper; batch and steps are for each of eight processes."""
+    settings: dict[str, object] = {
+        "steps": 20_000,
+        "batch": 4,
+        "learning_rate": 1e-5,
+        "final_learning_rate": 1e-5,
+        "warmup_steps": 500,
+        "weight_decay": 0.01,
+        "ema_decay": 0.999,
+        "mixed_precision": "bf16",
+        "gradient_checkpointing": True,
+        "checkpoint_every": 1000,
+        "sample_every": 1000,
+    }
+    return LoopConfig(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+_SD21_DATA = DataConfig(crop_px=512, degradation="real-esrgan", num_workers=4)
+
 PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     "autoencoder": {
         "mini": AutoencoderConfig(
@@ -169,9 +193,11 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             preset="mini",
             loop=_mini(1500, learning_rate=4e-4),
         ),
+        "sd21": TeacherConfig(preset="sd21", model="sd21", pixel_crop_px=256, data=_SD21_DATA, loop=_sd21()),
     },
     "adc": {
         "mini": AdcConfig(preset="mini", truth_weight=0.5, loop=_mini(1000, learning_rate=3e-4)),
+        "sd21": AdcConfig(preset="sd21", model="sd21", discriminator_learning_rate=1e-5, data=_SD21_DATA, loop=_sd21()),
     },
     "pix": {
         "mini": PixConfig(
@@ -180,6 +206,15 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             truth_weight=2.0,
             real="truth",
             loop=_mini(2000, learning_rate=3e-4),
+        ),
+        "sd21": PixConfig(
+            preset="sd21",
+            model="sd21",
+            backbone="adc",
+            perceptual="lpips-vgg",
+            discriminator_learning_rate=1e-5,
+            data=_SD21_DATA,
+            loop=_sd21(),
         ),
     },
 }

@@ -7,6 +7,7 @@ pixel-unshuffled pictures). Features of several depths are read from the UNet's 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -68,6 +69,7 @@ class DiscriminatorHeads(nn.Module):
         """
         if len(maps) != len(self.heads):
             raise ValueError(f"The discriminator has {len(self.heads)} heads but got {len(maps)} feature maps.")
-        with torch.autocast(maps[0].device.type, enabled=False):
+        kind = maps[0].device.type
+        with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
             logits = [head(feature.float()).flatten(1) for head, feature in zip(self.heads, maps, strict=True)]
         return torch.cat(logits, dim=1)

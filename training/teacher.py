@@ -15,7 +15,7 @@ from gendrpix.networks import build_unet, initial_prompts, predict
 from gendrpix.pipelines import GenDRPipeline
 from gendrpix.specs import PATCH, find_model
 from training.average import Average, averaged
-from training.checkpoint import export, finished, load_trained_autoencoder
+from training.checkpoint import export, finished, load_trained, load_trained_autoencoder
 from training.config import TeacherConfig
 from training.data import open_crops
 from training.losses import l1_loss
@@ -41,9 +41,13 @@ def train(config: TeacherConfig) -> Path:
     keep_trainable(autoencoder, trainable=False)
     codec = LatentCodec(autoencoder)
     form, prompts = spec.forms["gendr"], initial_prompts(spec, loop.seed).to(device)
-    unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
-    if form == "residual":
-        torch.nn.init.zeros_(unet.conv_out.weight)  # begins as the identity
+    if config.start:
+        begun = load_trained(GenDRPipeline, config.start, "--start", spec, vae=autoencoder)
+        unet, form, prompts = begun.unet.train(), begun.config.form, begun.prompts.to(device)
+    else:
+        unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
+        if form == "residual":
+            torch.nn.init.zeros_(unet.conv_out.weight)  # begins as the identity
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
