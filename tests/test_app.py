@@ -15,9 +15,7 @@ import pytest
 from models import save_tiny_family
 from PIL import Image
 
-from gendrpix import compare, guidance
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui import engine as engine_module
 from gendrpix.ui.compare_tab import CompareTab, example_photos
 from gendrpix.ui.engine import Engine, Request
 from gendrpix.ui.errors import OUT_OF_MEMORY, UNEXPECTED, spoken
@@ -194,11 +192,6 @@ def test_unexpected_errors_are_logged_not_shown(caplog: pytest.LogCaptureFixture
 def test_photo_sizes_are_told(tab: CompareTab, photo: dict) -> None:
     assert value(tab.check_photo(photo, 2.5)) == "40 × 36 pixels in, **100 × 90** out"
     assert tab.check_photo(None, 2.5)["visible"] is False
-
-
-def test_page_starts_with_the_cores_defaults() -> None:
-    assert engine_module.OMEGA == compare.COMPARED_OMEGA
-    assert (engine_module.POS_PAD, engine_module.NEG_PAD) == (guidance.POS_PAD, guidance.NEG_PAD)
 
 
 def test_three_examples_are_bundled() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.engine import COMPUTE, NEG_PAD, OMEGA, POS_PAD, Engine, Photo, Request, figures_alone, scorecard
+from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD
+from gendrpix.ui.engine import COMPUTE, Engine, Photo, Request, figures_alone, scorecard
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.results import Results, save_result
 
@@ -100,7 +100,7 @@ class CompareTab:
             self.omega = gr.Slider(
                 0,
                 3,
-                value=OMEGA,
+                value=COMPARED_OMEGA,
                 step=0.05,
                 label="Omega",
                 info="1 is the good run alone; above 1 moves away from the bad one.",

@@ -9,8 +9,8 @@ from typing import Any, cast
 from gradio import FileData
 from gradio.events import api
 
-from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.engine import COMPUTE, NEG_PAD, OMEGA, POS_PAD, Engine, Job, Request
+from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD
+from gendrpix.ui.engine import COMPUTE, Engine, Job, Request
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.results import Results, save_result
 
@@ -56,7 +56,7 @@ class Endpoints:
         photo: FileData,
         restorers: list[str] = list(CHOICE_LABELS),  # noqa: B006 - read, never changed
         scale: float = 4.0,
-        guidance: float | None = OMEGA,
+        guidance: float | None = COMPARED_OMEGA,
         pos_rows: int = POS_PAD[0],
         pos_columns: int = POS_PAD[1],
         neg_rows: int = NEG_PAD[0],
@@ -91,7 +91,7 @@ def as_request(
     photo: Any, restorers: list[str], scale: float, guidance: float | None, offsets: tuple[int, int, int, int]
 ) -> Request:
     """The endpoint's parameters as the page's request."""
-    kind, omega = ("Off", OMEGA) if guidance is None else ("PadCFG", guidance)
+    kind, omega = ("Off", COMPARED_OMEGA) if guidance is None else ("PadCFG", guidance)
     return Request.from_widgets(photo, restorers, scale, kind, omega, *offsets)
 
 

@@ -25,10 +25,6 @@ logger = logging.getLogger(__name__)
 
 COMPUTE = "compute"
 """The one concurrency id of every event that computes."""
-OMEGA = 1.0
-POS_PAD = (4, 4)
-NEG_PAD = (3, 3)
-"""What the page starts with; the core's own defaults, written here because the core is imported later."""
 
 Photo = Mapping[str, Any]
 """An uploaded file as Gradio describes it: "path" on this machine, "orig_name" on the visitor's."""
