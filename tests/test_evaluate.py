@@ -1,6 +1,7 @@
 """Evaluation: figures against direct computation, intervals against loops, and what does not fit is said."""
 
 import csv
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -339,6 +340,14 @@ def test_the_figure_has_a_panel_for_each_metric() -> None:
     rows = [make_row(name, str(i), psnr=20.0 + i, grid=float(i)) for name in ("one", "two") for i in range(3)]
     figure = plot_intervals(rows, {"psnr": "PSNR-Y, dB ↑", "grid": "Grid"}, "set")
     assert [panel.get_title() for panel in figure.axes] == ["PSNR-Y, dB ↑", "Grid"]
+    with pytest.raises(ValueError, match="nothing to plot"):
+        plot_intervals([make_row("one", "a")], {}, "set")
+
+
+def test_whoever_has_no_figures_has_no_line() -> None:
+    rows = [make_row("one", "a", psnr=20.0), dataclasses.replace(make_row("truth", "a"), seconds=None)]
+    assert [line[0] for line in summary_table(rows, {"psnr": "PSNR-Y"}).rows] == ["One"]
+    assert differences(rows, "one") == {}
 
 
 def test_the_commands_write_tables_and_sheets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

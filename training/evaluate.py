@@ -133,7 +133,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     document = to_document(rows, header, against)
     targets["scores.json"].write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     targets["scores.md"].write_text(to_markdown(rows, header, against, headings), encoding="utf-8")
-    save_figure(plot_intervals(rows, headings, f"{cases.label}: mean and 95% interval"), targets["intervals.png"])
+    if any(row.values for row in rows):
+        save_figure(plot_intervals(rows, headings, f"{cases.label}: mean and 95% interval"), targets["intervals.png"])
     if config.crops:
         sheet = make_sheet(entrants, cases, rows, config.crops, config.crop_px)
         save_png(sheet, targets["crops.png"], overwrite=True)

@@ -84,12 +84,17 @@ def stack_rows(
 
 
 def plot_intervals(rows: Sequence[Row], headings: Mapping[str, str], title: str) -> Figure:
-    """One panel a metric: every restorer's mean and its 95% interval. Drawn without pyplot's global state."""
+    """One panel a metric: every restorer's mean and its 95% interval. Drawn without pyplot's global state.
+
+    Raises ValueError where no restorer has a figure.
+    """
     from matplotlib.figure import Figure
 
-    summary = summarise(rows)
-    labels = {row.restorer: row.label for row in rows}
+    summary = {name: of_one for name, of_one in summarise(rows).items() if of_one}
+    labels = {row.restorer: row.label for row in rows if row.restorer in summary}
     shown = [name for name in METRICS if any(name in of_one for of_one in summary.values())]
+    if not shown:
+        raise ValueError("There is nothing to plot; score the pictures with at least one metric.")
     columns = min(3, len(shown))
     lines = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(4.2 * columns, 0.9 + (0.7 + 0.28 * len(labels)) * lines), layout="constrained")

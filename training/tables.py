@@ -110,7 +110,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, Interval]]:
 
 
 def differences(rows: Sequence[Row], against: str) -> dict[str, dict[str, Interval]]:
-    """Restorer => metric => interval of the paired differences to `against`, picture by picture.
+    """Restorer => metric => interval of the paired differences to `against`; only those with a metric in common.
 
     Pairs cancel what is common to both, such as how hard a picture is. Raises ValueError for an unknown name.
     """
@@ -127,7 +127,9 @@ def differences(rows: Sequence[Row], against: str) -> dict[str, dict[str, Interv
             metric: [one[metric] - other[metric] for one, other in pairs if metric in one and metric in other]
             for metric in METRICS
         }
-        found[name] = {metric: bootstrap(values) for metric, values in both.items() if values}
+        intervals = {metric: bootstrap(values) for metric, values in both.items() if values}
+        if intervals:
+            found[name] = intervals
     return found
 
 
@@ -158,13 +160,18 @@ class CsvTable:
 
 
 def summary_table(rows: Sequence[Row], headings: Mapping[str, str]) -> Table:
-    """Mean and interval of every metric that at least one restorer has; mean time; largest peak memory."""
+    """Mean and interval of every metric that at least one restorer has; mean time; largest peak memory.
+
+    A restorer without any figure has no line, as the truth where only distances to it are computed.
+    """
     summary = summarise(rows)
     shown = [name for name in METRICS if any(name in of_one for of_one in summary.values())]
     lines = []
     for name, of_one in by_restorer(rows).items():
         times = [row.seconds for row in of_one if row.seconds is not None]
         peaks = [row.peak_bytes for row in of_one if row.peak_bytes is not None]
+        if not (summary[name] or times):
+            continue
         lines.append(
             (
                 of_one[0].label,
