@@ -1,20 +1,22 @@
-"""Training stages at a tiny size, through the real command; also a script, for tests that need processes of their own.
+"""Training stages at a tiny size, through the real command; in processes of their own where a test needs some."""
 
-    python tests/stages.py [--plain-descent] STAGE --model tiny ...
-
-`--plain-descent` puts gradient descent in the place of AdamW, so that weights show gradients as they are.
-"""
-
+import multiprocessing
 import os
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from models import TINY
 from PIL import Image
+from safetensors.torch import load_file
 
-ROOT = Path(__file__).resolve().parent.parent
+import gendrpix.specs
+from training.__main__ import main
+
+TESTS = Path(__file__).resolve().parent
 CROP_PX = 32
 WEIGHTS = {"autoencoder": "autoencoder", "teacher": "gendr", "adc": "gendr-adc", "pix": "gendr-pix"}
 """Stage => the folder of its export within `weights`."""
@@ -49,8 +51,6 @@ def stage_words(stage: str, family: Path, photos: Path, run: Path, *, steps: int
 
 def checkpoint_state(folder: Path) -> dict[str, Any]:
     """Everything in a checkpoint, file by file, but the state of the random generators."""
-    from safetensors.torch import load_file
-
     state: dict[str, Any] = {}
     for file in sorted(folder.iterdir()):
         if file.name.startswith("random_states"):
@@ -77,21 +77,23 @@ def assert_same(a: Any, b: Any, place: str = "") -> None:
         assert a == b, place
 
 
-def _main(words: list[str]) -> int:
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    from models import TINY
+def start_stage(words: list[str], *, plain_descent: bool = False, **variables: str) -> BaseProcess:
+    """The command in a process of its own, forked from a server that has done the imports.
 
-    import gendrpix.specs
-    import training.__main__
+    `plain_descent` puts gradient descent in the place of AdamW, so that weights show gradients as they are.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.__main__", "training.adc", "training.pix"])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS)])  # read when the server starts
+    process = context.Process(target=_run_stage, args=(words, plain_descent, variables))
+    process.start()
+    return process
 
+
+def _run_stage(words: list[str], plain_descent: bool, variables: dict[str, str]) -> None:
+    os.environ.update(ACCELERATE_USE_CPU="true", HF_HUB_OFFLINE="1", **variables)
     torch.set_num_threads(1)
-    gendrpix.specs.MODEL_SPECS = {**gendrpix.specs.MODEL_SPECS, TINY.name: TINY}
-    if words[0] == "--plain-descent":
-        words = words[1:]
+    gendrpix.specs.MODEL_SPECS = {TINY.name: TINY}
+    if plain_descent:
         torch.optim.AdamW = lambda parameters, lr, **_: torch.optim.SGD(parameters, lr=lr)
-    return training.__main__.main(words)
-
-
-if __name__ == "__main__":
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.exit(_main(sys.argv[1:]))
+    sys.exit(main(words))
