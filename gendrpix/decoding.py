@@ -125,9 +125,7 @@ def identify(data: bytes, name: str) -> ImageFile.ImageFile:
                 continue
             raise refusal(name, plugin.name, error) from error
     if prefix[4:8] == b"ftyp" and prefix[8:12] in HEIC_BRANDS:
-        raise PictureError(
-            f"{name} is a HEIC picture, which needs the package pillow-heif; save it as JPEG or PNG."
-        )
+        raise PictureError(f"{name} is a HEIC picture, which needs the package pillow-heif; save it as JPEG or PNG.")
     raise PictureError(f"{name} is not a picture in an accepted format; use {FORMATS}.")
 
 
@@ -265,9 +263,7 @@ def samples(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
     pixels = np.asarray(base)  # (H, W) or (H, W, 3) uint8
     color = np.empty((3, image.height, image.width), np.float32)
     for channel in range(3):
-        np.divide(
-            pixels if pixels.ndim == 2 else pixels[..., channel], 255, out=color[channel], dtype=np.float32
-        )
+        np.divide(pixels if pixels.ndim == 2 else pixels[..., channel], 255, out=color[channel], dtype=np.float32)
     alpha = None if alpha_band is None else np.asarray(alpha_band, dtype=np.float32) / np.float32(255)
     return color, alpha, note
 
@@ -277,9 +273,7 @@ def deep_grey(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
     values = np.asarray(image)
     if image.mode == "F":
         if not np.isfinite(values).all():
-            raise PictureError(
-                "The picture's float samples hold NaN or infinity; replace them and save it anew."
-            )
+            raise PictureError("The picture's float samples hold NaN or infinity; replace them and save it anew.")
         low, high = float(values.min()), float(values.max())
         full = next((top for top in (1, 255, 65535) if high <= top), None)
         if low < 0 or full is None:

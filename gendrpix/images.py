@@ -123,9 +123,7 @@ def quoted(path: Path) -> str:
 
 def from_decoded(decoded: Decoded) -> Picture:
     color = torch.from_numpy(decoded.color)[None].mul_(2).sub_(1)
-    alpha = (
-        None if decoded.alpha is None else torch.from_numpy(np.ascontiguousarray(decoded.alpha))[None, None]
-    )
+    alpha = None if decoded.alpha is None else torch.from_numpy(np.ascontiguousarray(decoded.alpha))[None, None]
     return Picture(color=color, alpha=alpha, notes=decoded.notes)
 
 
@@ -194,9 +192,7 @@ def reflect_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tens
     axis of one pixel repeats that pixel. ValueError for a negative pad or an empty picture.
     """
     if min(left, right, top, bottom) < 0:
-        raise ValueError(
-            f"pads (left {left}, right {right}, top {top}, bottom {bottom}) must not be negative."
-        )
+        raise ValueError(f"pads (left {left}, right {right}, top {top}, bottom {bottom}) must not be negative.")
     if 0 in x.shape[-2:]:
         raise ValueError(f"cannot reflect a picture of shape {tuple(x.shape)}; give at least one pixel.")
     if top or bottom:
@@ -232,9 +228,7 @@ def to_array(color: Tensor, alpha: Tensor | None = None, bits: int = 8) -> NDArr
         raise ValueError(f"bits is {bits}; give 8 or 16.")
     color = color.detach().squeeze(0) if color.ndim == 4 else color.detach()
     if color.ndim != 3 or color.shape[0] != 3:
-        raise ValueError(
-            f"color has shape {tuple(color.shape)}; expected one picture, (1, 3, H, W) or (3, H, W)."
-        )
+        raise ValueError(f"color has shape {tuple(color.shape)}; expected one picture, (1, 3, H, W) or (3, H, W).")
     parts = [(color.float() + 1) / 2]
     if alpha is not None:
         alpha = alpha.detach().to(color.device).reshape(-1, *alpha.shape[-2:])
@@ -245,9 +239,7 @@ def to_array(color: Tensor, alpha: Tensor | None = None, bits: int = 8) -> NDArr
         parts.append(alpha.float())
     samples = torch.cat(parts).permute(1, 2, 0)  # (H, W, 3 or 4)
     if not bool(torch.isfinite(samples).all()):
-        raise PictureError(
-            "The result holds NaN or infinite values and was not kept; try another dtype (float32)."
-        )
+        raise PictureError("The result holds NaN or infinite values and was not kept; try another dtype (float32).")
     top = 255 if bits == 8 else 65535
     integers = samples.clamp(0, 1).mul(top).round().cpu().numpy()
     return integers.astype(np.uint8 if bits == 8 else np.uint16)
@@ -299,8 +291,7 @@ def save_png(
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise PictureError(
-            f"{quoted(path)} could not be written ({reason}); "
-            "check the folder, its permissions and the free space."
+            f"{quoted(path)} could not be written ({reason}); check the folder, its permissions and the free space."
         ) from error
     finally:
         with contextlib.suppress(OSError):  # it was renamed, or never made
@@ -335,6 +326,4 @@ def publish(part: Path, path: Path, overwrite: bool) -> None:
 
 
 def already_there(path: Path) -> PictureError:
-    return PictureError(
-        f"{quoted(path)} exists already; choose another name or allow overwriting (--overwrite)."
-    )
+    return PictureError(f"{quoted(path)} exists already; choose another name or allow overwriting (--overwrite).")

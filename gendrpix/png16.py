@@ -20,15 +20,8 @@ def write_png16(target: BinaryIO, pixels: NDArray[np.uint16], metadata: Mapping[
     metadata: keyword (1 to 79 Latin-1 characters) => text, one chunk each. ValueError for another
     shape or dtype.
     """
-    if (
-        pixels.dtype != np.uint16
-        or pixels.ndim != 3
-        or pixels.shape[2] not in COLOR_TYPES
-        or 0 in pixels.shape
-    ):
-        raise ValueError(
-            f"got {pixels.dtype} {pixels.shape}; expected uint16 (H, W, 3) or (H, W, 4) with no zero side"
-        )
+    if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in COLOR_TYPES or 0 in pixels.shape:
+        raise ValueError(f"got {pixels.dtype} {pixels.shape}; expected uint16 (H, W, 3) or (H, W, 4) with no zero side")
     height, width, channels = pixels.shape
     target.write(SIGNATURE)
     header = struct.pack(">IIBBBBB", width, height, 16, COLOR_TYPES[channels], 0, 0, 0)
@@ -76,9 +69,7 @@ def check_keyword(keyword: str) -> None:
     """Raise ValueError unless the keyword is one that PNG allows: 1 to 79 printable Latin-1 characters."""
     printable = all(32 <= ord(letter) <= 126 or 161 <= ord(letter) <= 255 for letter in keyword)
     if not 1 <= len(keyword) <= 79 or not printable or keyword != keyword.strip():
-        raise ValueError(
-            f"PNG keyword {keyword!r}: use 1 to 79 printable Latin-1 characters without outer blanks"
-        )
+        raise ValueError(f"PNG keyword {keyword!r}: use 1 to 79 printable Latin-1 characters without outer blanks")
 
 
 def write_chunk(target: BinaryIO, kind: bytes, data: bytes) -> None:

@@ -28,12 +28,7 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0"))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
 # What is refused
@@ -286,9 +281,7 @@ def test_exif_orientation_is_applied(format_name: str, orientation: int) -> None
     data = encoded(Image.fromarray(stored), format_name, exif=exif)
     shown = pixels(open_picture(data)).astype(int)
     assert shown.shape[:2] == ((16, 32) if orientation <= 4 else (32, 16))
-    vertical, horizontal = {1: "tl", 2: "tr", 3: "br", 4: "bl", 5: "tl", 6: "tr", 7: "br", 8: "bl"}[
-        orientation
-    ]
+    vertical, horizontal = {1: "tl", 2: "tr", 3: "br", 4: "bl", 5: "tl", 6: "tr", 7: "br", 8: "bl"}[orientation]
     corner = shown[3 if vertical == "t" else -4, 3 if horizontal == "l" else -4]
     assert np.abs(corner - (255, 0, 0)).max() < 40
 
@@ -336,10 +329,7 @@ def test_threads_read_the_same() -> None:
     data = [encoded(photo(40 + n, 30), "JPEG") for n in range(8)]
     alone = [open_picture(one).color for one in data]
     together: dict[int, torch.Tensor] = {}
-    threads = [
-        threading.Thread(target=lambda n=n: together.update({n: open_picture(data[n]).color}))
-        for n in range(8)
-    ]
+    threads = [threading.Thread(target=lambda n=n: together.update({n: open_picture(data[n]).color})) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -220,9 +220,7 @@ def test_an_existing_file_is_kept_unless_overwriting(tmp_path: Path) -> None:
 
 def test_a_file_that_appears_while_writing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.png"
-    monkeypatch.setattr(
-        images, "write_png", lambda file, *_: (file.write(b"new"), path.write_bytes(b"theirs"))
-    )
+    monkeypatch.setattr(images, "write_png", lambda file, *_: (file.write(b"new"), path.write_bytes(b"theirs")))
     with pytest.raises(PictureError, match="exists already"):
         save_png(photo(), path)
     assert path.read_bytes() == b"theirs" and list(tmp_path.iterdir()) == [path]
