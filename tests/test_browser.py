@@ -168,6 +168,8 @@ def test_broken_upload_gives_a_sentence(page: Page, tmp_path: Path) -> None:
 
 def test_cancel_stops_and_says_so(page: Page) -> None:
     choose_example(page, 2)
+    page.locator("#scale input[type=number]").fill("8")  # long enough to be cancelled on a fast machine
+    page.locator("#scale input[type=number]").press("Tab")
     page.locator("#run").click()
     expect(page.locator("#cancel")).to_be_enabled()
     page.locator("#cancel").click()
