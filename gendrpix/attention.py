@@ -1,163 +1,266 @@
 """Self-attention whose cost grows with the pixels, not with their square, for any diffusers UNet.
 
-Full self-attention over n x n tokens costs n^4; a UNet trained on pictures of w x w tokens has never seen more than
-w^2 keys. `window` gives every query the w x w window of keys around it, with the trained weights, untouched.
+The UNet was trained on a few thousand positions; at 4K it meets 30 times as many, and full self-attention is then
+85% of the work. Up to the size of training every kind here computes full attention, exactly.
+
+- "full":   diffusers' own processor.
+- "window": every position attends to one window of about the size of training. Blocks alternate between two layouts
+            that are half a window apart, so that no seam repeats.
+- "pooled": every position attends to the whole picture, average-pooled to at most the size of training (token
+            down-sampling, arXiv 2402.13573).
+- "auto":   "full" while there are no more positions than in training, "window" above.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor2_0
+from diffusers.models.attention_processor import AttnProcessor2_0, FusedAttnProcessor2_0
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 AttentionKind = Literal["full", "window", "pooled", "auto"]
+ATTENTION_KINDS: tuple[AttentionKind, ...] = get_args(AttentionKind)
+
+SLACK = 1
+"""Positions per axis beyond the window that still count as the size of training: PadCFG's 8 pixels add one."""
 
 
 def set_attention(unet: UNet2DConditionModel, kind: str, window_tokens: Sequence[int]) -> None:
-    """Choose how every self-attention of `unet` works, in place; cross-attention and all weights stay.
+    """Choose how every self-attention of `unet` works, in place; cross-attention and every weight are untouched.
 
-    - "full": diffusers' own scaled dot-product attention
-    - "window": equal windows near `window_tokens[level]` a side, every second block's shifted by half a window;
-      up to a token more than the window it is "full", exactly
-    - "pooled": all queries, keys and values averaged down to at most `window_tokens[level]` a side
-    - "auto": what is fastest without a visible loss: "window", which is full up to the trained size
-
-    `window_tokens` has the side for each resolution level, the finest first.
+    `window_tokens` is the side, in positions, of the field seen in training, one per resolution level, the finest
+    first (sd21: 64, 32, 16, 8); the middle block has the last. May be called again at any time; "full" removes all
+    that another kind has put in. `unet.fuse_qkv_projections()` sets processors of its own: call it first.
+    Raises ValueError for an unknown kind and for windows that do not fit the UNet.
     """
-    if kind not in get_args(AttentionKind):
-        raise ValueError(f"attention is {kind!r}, expected one of {', '.join(get_args(AttentionKind))}.")
-    levels = len(unet.config.block_out_channels)
+    if kind not in ATTENTION_KINDS:
+        raise ValueError(f"attention is {kind!r}, expected one of {', '.join(ATTENTION_KINDS)}.")
+    levels = len(unet.down_blocks)
     if len(window_tokens) != levels:
         raise ValueError(f"window_tokens has {len(window_tokens)} sides, expected one for each of {levels} levels.")
-    for number, (level, transformer, attention) in enumerate(_self_attentions(unet)):
-        for hook in list(transformer._forward_pre_hooks):
-            if isinstance(transformer._forward_pre_hooks[hook], _Grid):
-                del transformer._forward_pre_hooks[hook]
-        if kind == "full":
-            attention.set_processor(AttnProcessor2_0())
-            continue
-        grid = _Grid()
-        transformer.register_forward_pre_hook(grid)
-        side = window_tokens[level]
-        if kind == "pooled":
-            attention.set_processor(PooledAttention(grid, side))
+    if min(window_tokens) < 1:
+        raise ValueError(f"window_tokens is {tuple(window_tokens)}, expected sides of at least 1.")
+    seen = [0] * levels
+    for level, transformer in _transformers(unet):
+        _stop_sending_grid(transformer)
+        if kind != "full":
+            _start_sending_grid(transformer)
+        for block in transformer.transformer_blocks:
+            if block.only_cross_attention:
+                continue
+            shifted = seen[level] % 2 == 1
+            seen[level] += 1
+            block.attn1.set_processor(_build_processor(kind, block.attn1, window_tokens[level], shifted))
+
+
+def _build_processor(kind: str, attn: nn.Module, window: int, shifted: bool) -> Any:
+    if kind == "full":
+        return _own_processor(attn)
+    if kind == "pooled":
+        return PooledProcessor(window)
+    return (AutoProcessor if kind == "auto" else WindowProcessor)(window, shifted=shifted)
+
+
+def _own_processor(attn: Any) -> Any:
+    """What diffusers itself would use."""
+    return FusedAttnProcessor2_0() if attn.fused_projections else AttnProcessor2_0()
+
+
+def _transformers(unet: UNet2DConditionModel) -> Iterator[tuple[int, Transformer2DModel]]:
+    """(level, spatial transformer) in the order in which they run; level 0 has the most positions."""
+    deepest = len(unet.down_blocks) - 1
+    ordered = [
+        *enumerate(unet.down_blocks),
+        (deepest, unet.mid_block),
+        *((deepest - index, block) for index, block in enumerate(unet.up_blocks)),
+    ]
+    for level, block in ordered:
+        for module in block.modules() if block is not None else ():
+            if isinstance(module, Transformer2DModel):
+                yield level, module
+
+
+# Telling a processor the height and width ------------------------------------------------------------------------
+# A processor sees (B, N, C) only. A hook on the spatial transformer, which sees (B, C, H, W), adds the grid to the
+# arguments of its blocks: nothing is stored between calls, so checkpointing, compilation and copies stay correct.
+
+
+def _start_sending_grid(transformer: Any) -> None:
+    hooks = [transformer.register_forward_pre_hook(_add_grid, with_kwargs=True)]
+    crossed = (block.attn2 for block in transformer.transformer_blocks if block.attn2 is not None)
+    hooks += [attn.register_forward_pre_hook(_drop_grid, with_kwargs=True) for attn in crossed]
+    transformer.grid_hooks = hooks
+
+
+def _stop_sending_grid(transformer: Any) -> None:
+    for hook in getattr(transformer, "grid_hooks", ()):
+        hook.remove()
+    transformer.grid_hooks = []
+
+
+def _add_grid(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    hidden = args[0] if args else kwargs["hidden_states"]
+    given = kwargs.get("cross_attention_kwargs") or {}
+    return args, {**kwargs, "cross_attention_kwargs": {**given, "grid": tuple(hidden.shape[-2:])}}
+
+
+def _drop_grid(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, {name: value for name, value in kwargs.items() if name != "grid"}
+
+
+# Processors --------------------------------------------------------------------------------------------------------
+
+
+class GridProcessor:
+    """A self-attention processor that knows the picture's height and width in positions."""
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        grid: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """(B, H * W, C) => the same, for `grid` = (H, W). Raises ValueError without a grid that fits."""
+        if grid is None or hidden_states.shape[1] != grid[0] * grid[1]:
+            raise ValueError(
+                f"The grid is {grid} for {hidden_states.shape[1]} positions; choose the attention with set_attention, "
+                "which tells the processors the height and width."
+            )
+        if self.is_whole(*grid):
+            whole: Tensor = _own_processor(attn)(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+            return whole
+        if attention_mask is not None:
+            raise ValueError("Got an attention mask, which only the attention 'full' can apply: choose that, or none.")
+        mixed = self.attend(attn, hidden_states, *grid)
+        projected: Tensor = attn.to_out[1](attn.to_out[0](mixed))
+        if attn.residual_connection:
+            projected = projected + hidden_states
+        scaled: Tensor = projected / attn.rescale_output_factor
+        return scaled
+
+    def is_whole(self, height: int, width: int) -> bool:
+        """Whether a picture of that size is attended to in full."""
+        raise NotImplementedError
+
+    def attend(self, attn: Any, x: Tensor, height: int, width: int) -> Tensor:
+        """(B, H * W, C) => the attended values, heads concatenated, before the output's projection."""
+        raise NotImplementedError
+
+
+class WindowProcessor(GridProcessor):
+    """Attention within windows; `shifted` puts their borders half a window further."""
+
+    def __init__(self, window: int, *, shifted: bool) -> None:
+        super().__init__(window)
+        self.shifted = shifted
+
+    def is_whole(self, height: int, width: int) -> bool:
+        """One window on both axes, which holds up to SLACK positions more than the window in any case."""
+        return _count_windows(height, self.window) == 1 and _count_windows(width, self.window) == 1
+
+    def attend(self, attn: Any, x: Tensor, height: int, width: int) -> Tensor:
+        """One batched attention over all windows: all have one size, so there is nothing to mask."""
+        rows = plan_axis(height, self.window, shifted=self.shifted, device=x.device)
+        columns = plan_axis(width, self.window, shifted=self.shifted, device=x.device)
+        batch, (down, tall), (across, wide) = x.shape[0], rows.reads.shape, columns.reads.shape
+        # Where each window's positions lie in the picture: (down, across, tall, wide)
+        reads = rows.reads[:, None, :, None] * width + columns.reads[:, None, :]
+        # Where each of the picture's positions lies in the windows: (H,) and (W,) => (H, W)
+        row_starts = (rows.owner * across * tall + rows.inside) * wide
+        writes = row_starts[:, None] + columns.owner * (tall * wide) + columns.inside
+
+        def cut(tokens: Tensor) -> Tensor:  # (B, H * W, C) => (B * windows, tall * wide, C)
+            return tokens.index_select(1, reads.flatten()).view(batch * down * across, tall * wide, -1)
+
+        if attn.fused_projections:
+            query, key, value = cut(attn.to_qkv(x)).chunk(3, dim=-1)
         else:
-            attention.set_processor(WindowAttention(grid, side, shifted=bool(number % 2)))
+            query, key, value = (cut(project(x)) for project in (attn.to_q, attn.to_k, attn.to_v))
+        mixed = _attend(attn, query, key, value)  # (B * windows, tall * wide, C)
+        return mixed.view(batch, down * across * tall * wide, -1).index_select(1, writes.flatten())
 
 
-def _self_attentions(unet: UNet2DConditionModel) -> Iterator[tuple[int, nn.Module, Any]]:
-    """(level, Transformer2DModel, its self-attention) from input to output; one entry a transformer block."""
-    levels = len(unet.config.block_out_channels)
-    blocks = [(level, block) for level, block in enumerate(unet.down_blocks)]
-    blocks.append((levels - 1, unet.mid_block))
-    blocks += [(levels - 1 - i, block) for i, block in enumerate(unet.up_blocks)]
-    for level, block in blocks:
-        for transformer in getattr(block, "attentions", None) or []:
-            for inner in transformer.transformer_blocks:
-                yield level, transformer, inner.attn1
+class AutoProcessor(WindowProcessor):
+    """Full attention while the picture has no more positions than in training, whatever its shape; else windows."""
+
+    def is_whole(self, height: int, width: int) -> bool:
+        """A long strip of few positions is not cut either."""
+        return height * width <= (self.window + SLACK) ** 2 or super().is_whole(height, width)
 
 
-class _Grid:
-    """Remembers the height and width of the tokens that a transformer was given; attention sees only their number."""
+class PooledProcessor(GridProcessor):
+    """Full queries; keys and values of the average-pooled picture, at most `window` positions on each axis."""
 
-    def __init__(self) -> None:
-        self.height = self.width = 0
+    def is_whole(self, height: int, width: int) -> bool:
+        """No axis is longer than in training."""
+        return max(height, width) <= self.window + SLACK
 
-    def __call__(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        self.height, self.width = args[0].shape[-2:]
-
-
-class PooledAttention:
-    """Queries in full; keys and values averaged over equal areas, at most `side` x `side` of them."""
-
-    def __init__(self, grid: _Grid, side: int) -> None:
-        self.grid, self.side = grid, side
-
-    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(B, H * W, C) => (B, H * W, C)."""
-        height, width = self.grid.height, self.grid.width
-        tokens = hidden_states
-        if height > self.side + 1 or width > self.side + 1:
-            areas = (min(height, self.side), min(width, self.side))
-            picture = hidden_states.transpose(1, 2).unflatten(2, (height, width))  # (B, C, H, W)
-            tokens = F.adaptive_avg_pool2d(picture, areas).flatten(2).transpose(1, 2)
-        return _attend(attn, hidden_states, tokens)
+    def attend(self, attn: Any, x: Tensor, height: int, width: int) -> Tensor:
+        """The hidden states are pooled before their projection, which is the same as after it, and less work."""
+        picture = x.transpose(1, 2).unflatten(2, (height, width))
+        pooled = F.adaptive_avg_pool2d(picture, (min(height, self.window), min(width, self.window)))
+        coarse = pooled.flatten(2).transpose(1, 2)  # (B, at most window ** 2, C)
+        return _attend(attn, attn.to_q(x), attn.to_k(coarse), attn.to_v(coarse))
 
 
-class WindowAttention:
-    """Windows of one size that cover the picture; where they overlap, a token belongs to the nearest centre.
+def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Multi-head attention of (B, N, C) queries to (B, M, C) keys and values => (B, N, C)."""
+    query, key, value = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
+    if attn.norm_q is not None:
+        query = attn.norm_q(query)
+    if attn.norm_k is not None:
+        key = attn.norm_k(key)
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2).to(query.dtype)
 
-    No padding and no mask: a window at the edge, or between two others where the sides do not divide, reaches over
-    its neighbour's tokens as keys instead. All windows are one batch of one attention call.
+
+# Windows along one axis --------------------------------------------------------------------------------------------
+
+
+class AxisPlan(NamedTuple):
+    """The windows along one axis of `size` positions."""
+
+    reads: Tensor
+    """(windows, side) int64: the positions that each window attends to."""
+    owner: Tensor
+    """(size,) int64: the window that gives each position its result."""
+    inside: Tensor
+    """(size,) int64: the position's place in that window."""
+
+
+def plan_axis(size: int, window: int, *, shifted: bool, device: torch.device | str = "cpu") -> AxisPlan:
+    """round(size / window) windows, as equal as the size allows; `shifted` moves their borders by half of one.
+
+    Window i owns the positions from `i * size // count` on; shifted, the borders lie at `(i - 1/2) * size / count`,
+    rounded down, and a half is left over at each end. Windows that own less than the longest attend to neighbours
+    within the picture instead of padding, so every position sees `side` real ones and none across opposite ends.
+    Computed on the device at every call: cached indices would be inference tensors, or traced ones, later.
     """
-
-    def __init__(self, grid: _Grid, side: int, *, shifted: bool) -> None:
-        self.grid, self.side, self.shifted = grid, side, shifted
-
-    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(B, H * W, C) => (B, H * W, C)."""
-        height, width = self.grid.height, self.grid.width
-        rows, columns = plan_windows(height, self.side, self.shifted), plan_windows(width, self.side, self.shifted)
-        if rows.count == columns.count == 1:
-            return _attend(attn, hidden_states, hidden_states)
-        batch, _, channels = hidden_states.shape
-        device = hidden_states.device
-        picture = hidden_states.unflatten(1, (height, width))
-        gathered = picture[:, rows.gather.to(device)][:, :, columns.gather.to(device)]
-        # (B, rows * side, columns * side, C) => (B * rows * columns, side * side, C)
-        windows = gathered.view(batch, rows.count, rows.side, columns.count, columns.side, channels)
-        windows = windows.transpose(2, 3).flatten(3, 4).flatten(0, 2)
-        attended = _attend(attn, windows, windows)
-        # and back
-        attended = attended.view(batch, rows.count, columns.count, rows.side, columns.side, channels)
-        attended = attended.transpose(2, 3).reshape(batch, rows.count * rows.side, columns.count * columns.side, -1)
-        return attended[:, rows.scatter.to(device)][:, :, columns.scatter.to(device)].flatten(1, 2)
-
-
-class AxisWindows:
-    """How one axis is cut: `count` windows of `side` tokens, where they start, and the way there and back."""
-
-    def __init__(self, length: int, side: int, starts: Sequence[int]) -> None:
-        self.side, self.count, self.starts = side, len(starts), tuple(starts)
-        places = torch.tensor(starts)[:, None] + torch.arange(side)  # (count, side)
-        self.gather = places.flatten()
-        tokens = torch.arange(length)
-        centres = torch.tensor(starts) + (side - 1) / 2
-        owner = (tokens[:, None] - centres).abs().argmin(dim=1)
-        self.scatter = owner * side + tokens - torch.tensor(starts)[owner]
-
-
-@lru_cache(maxsize=256)
-def plan_windows(length: int, side: int, shifted: bool) -> AxisWindows:
-    """round(length / side) windows, as equal as the length allows; shifted ones start half a window earlier.
-
-    One window up to a token more than `side` (PadCFG's padding adds one), and wherever rounding gives one.
-    """
-    count = max(1, int(length / side + 0.5))
-    if length <= side + 1 or count == 1:
-        return AxisWindows(length, length, [0])
-    size = -(-length // count)
-    last = length - size
-    if shifted:
-        starts = [min(max(0, int((i - 0.5) * length / count + 0.5)), last) for i in range(count + 1)]
+    count = _count_windows(size, window)
+    side = (size + count - 1) // count
+    positions = torch.arange(size, device=device)
+    if shifted and count > 1:
+        borders = (torch.arange(count + 1, device=device) * 2 - 1) * size // (2 * count)
+        owner = ((2 * count * (positions + 1) - 1) // size + 1) // 2
     else:
-        starts = [round(i * last / (count - 1)) for i in range(count)]
-    return AxisWindows(length, size, starts)
-
-
-def _attend(attn: Any, queries: Tensor, keys: Tensor) -> Tensor:
-    """diffusers' attention of `queries` (B, N, C) to `keys` (B, M, C) with the module's weights => (B, N, C)."""
-    heads = attn.heads
-    query, key, value = (
-        project(tokens).unflatten(2, (heads, -1)).transpose(1, 2)  # (B, heads, tokens, C / heads)
-        for project, tokens in ((attn.to_q, queries), (attn.to_k, keys), (attn.to_v, keys))
+        borders = torch.arange(count, device=device) * size // count
+        owner = ((positions + 1) * count - 1) // size
+    starts = borders.clamp(0, size - side)
+    return AxisPlan(
+        reads=starts[:, None] + torch.arange(side, device=device), owner=owner, inside=positions - starts[owner]
     )
-    mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-    output: Tensor = attn.to_out[1](attn.to_out[0](mixed))
-    return output
+
+
+def _count_windows(size: int, window: int) -> int:
+    """round(size / window), halves upwards, one up to SLACK more than the window; in integers: sizes may be symbols."""
+    return 1 if size <= window + SLACK else (2 * size + window) // (2 * window)
