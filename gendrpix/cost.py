@@ -1,7 +1,7 @@
 """Parameters and multiply-adds of the restorers, counted on the meta device: no weights, no memory, any size.
 
 One multiply-add is 2 FLOP. The paper's figures leave out the two matrix products inside attention; both counts are
-given here, because at 2880 x 2880 those products are 85% of the work.
+given here, because at 2880 x 2880 those products are 85% of the work with full attention.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from gendrpix.attention import set_attention
 from gendrpix.codecs import LatentCodec
 from gendrpix.networks import build_autoencoder, build_unet
 from gendrpix.specs import MODEL_SPECS, PATCH, RESTORER_SPECS, ModelSpec, RestorerSpec
@@ -39,10 +40,11 @@ class Cost:
         return self.macs + self.attention_macs
 
 
-def count(model: str, restorer: str, height: int, width: int, *, guided: bool = False) -> Cost:
+def count(model: str, restorer: str, height: int, width: int, *, guided: bool = False, attention: str = "full") -> Cost:
     """The cost of one restoration to `height` x `width` pixels; `guided` is PadCFG's two padded passes.
 
-    Raises ValueError for sides that are no multiple of 8.
+    `attention` is a kind of `gendrpix.attention`. Raises ValueError for an unknown one and for sides that are no
+    multiple of 8.
     """
     if height % PATCH or width % PATCH or height <= 0 or width <= 0:
         raise ValueError(f"Costs are counted for sides that are multiples of {PATCH}; got {height} x {width}.")
@@ -50,7 +52,7 @@ def count(model: str, restorer: str, height: int, width: int, *, guided: bool = 
     extra = PATCH if guided else 0
     with torch.device("meta"):
         pixels = torch.empty(2 if guided else 1, 3, height + extra, width + extra)
-        parts = _parts(spec, role, pixels)
+        parts = _parts(spec, role, pixels, attention)
     counted = [_count_call(run) for run, _ in parts.values()]
     sizes = {name: sum(p.numel() for p in module.parameters()) for name, (_, module) in parts.items()}
     return Cost(
@@ -62,12 +64,13 @@ def count(model: str, restorer: str, height: int, width: int, *, guided: bool = 
 
 
 def _parts(
-    spec: ModelSpec, role: RestorerSpec, pixels: Tensor
+    spec: ModelSpec, role: RestorerSpec, pixels: Tensor, attention: str
 ) -> Mapping[str, tuple[Callable[[], object], torch.nn.Module]]:
     """Name => (call, module) of all that the restorer runs on `pixels`."""
     batch, _, height, width = pixels.shape
     in_channels, out_channels = role.channels(spec)
     unet = build_unet(spec, in_channels, out_channels)
+    set_attention(unet, attention, spec.window_tokens)
     hidden = torch.empty(batch, in_channels, height // PATCH, width // PATCH)
     prompt = torch.empty(batch, spec.prompt_tokens, spec.prompt_channels)
     parts: dict[str, tuple[Callable[[], object], torch.nn.Module]] = {
@@ -115,24 +118,27 @@ class _AttentionProducts(TorchFunctionMode):
 
 def format_info(size: int = 512) -> str:
     """Both families' parameters and multiply-adds at `size` x `size` pixels, as a plain-text table."""
-    head = f"{'':13}{'UNet':>11}{'all':>11}{'mult-adds':>12}{'attention':>12}{'with it':>12}"
+    columns = ("mult-adds", "attention", "with it", "windows", "with them")
+    head = f"{'':13}{'UNet':>11}{'all':>11}" + "".join(f"{column:>12}" for column in columns)
     lines = [
         f"Counted on the meta device for a {size} x {size} output. 'mult-adds' leaves attention's matrix products out,",
-        "as the paper does; 'with it' counts them. 1 multiply-add = 2 FLOP.",
+        "as the paper does; 'with it' counts them for full attention, 'with them' for attention in windows.",
+        "1 multiply-add = 2 FLOP.",
     ]
     for model in MODEL_SPECS:
         lines += ["", model, head]
         for name, role in RESTORER_SPECS.items():
             for guided in (False, True) if role.guided else (False,):
                 label = role.label + ("" if guided or not role.guided else "*")
-                lines.append(_row(label, count(model, name, size, size, guided=guided)))
+                costs = [count(model, name, size, size, guided=guided, attention=kind) for kind in ("full", "window")]
+                lines.append(_row(label, *costs))
     lines += ["", "GenDR-Pix is PadCFG's two passes on the picture padded by 8; GenDR-Pix* is one unpadded pass."]
     return "\n".join(lines)
 
 
-def _row(label: str, cost: Cost) -> str:
+def _row(label: str, cost: Cost, windowed: Cost) -> str:
     sizes = "".join(f"{number / 1e6:>10.2f}M" for number in (cost.unet_parameters, cost.parameters))
-    work = (cost.macs, cost.attention_macs, cost.total_macs)
+    work = (cost.macs, cost.attention_macs, cost.total_macs, windowed.attention_macs, windowed.total_macs)
     return f"{label:13}{sizes}" + "".join(f"{_with_unit(number):>12}" for number in work)
 
 

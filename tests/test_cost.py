@@ -24,6 +24,32 @@ def test_attention_is_most_of_the_work_at_2880() -> None:
     assert cost.attention_macs == pytest.approx(61.4e12, rel=0.002)
 
 
+def test_windows_take_2880_from_72_to_at_most_14_tera() -> None:
+    full, window = (count("sd21", "gendr-pix", 2880, 2880, attention=kind) for kind in ("full", "window"))
+    assert window.total_macs <= 14e12 < 70e12 < full.total_macs
+    assert window.macs == full.macs  # the projections are made once, whatever the windows share
+
+
+def test_windows_make_the_work_grow_with_the_pixels() -> None:
+    """From 2880 x 2880 to 7680 x 4320, four times the pixels."""
+    growth = {}
+    for kind in ("full", "window"):
+        small, large = (count("sd21", "gendr-pix", *size, attention=kind) for size in ((2880, 2880), (4320, 7680)))
+        growth[kind] = large.total_macs / small.total_macs
+    assert growth["full"] == pytest.approx(14, rel=0.05) and growth["window"] <= 4.2
+
+
+@pytest.mark.parametrize("kind", ["window", "pooled", "auto"])
+def test_at_the_size_of_training_every_kind_counts_as_full(kind: str) -> None:
+    full, other = (count("sd21", "gendr-pix", 512, 512, guided=True, attention=name) for name in ("full", kind))
+    assert full == other
+
+
+def test_unknown_attention_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected one of full, window, pooled, auto"):
+        count("mini", "gendr-pix", 64, 64, attention="sparse")
+
+
 def test_attention_products_match_a_sum_over_the_blocks() -> None:
     """mini at 64 x 96: two levels with attention, one block down and two up each, one in the middle."""
     tokens = [8 * 12, 4 * 6]
