@@ -25,8 +25,6 @@ from gendrpix import __version__
 from gendrpix.specs import COMPARED_OMEGA, DEFAULT_GUIDANCE, NEG_PAD, POS_PAD, Offset
 
 if TYPE_CHECKING:
-    import torch
-
     from gendrpix.compare import Record
     from gendrpix.images import Picture
     from gendrpix.pipelines import RestorerPipeline
@@ -178,6 +176,7 @@ def restore(options: Restore) -> int:
 def compare(options: Compare) -> int:
     """Restore one picture with every restorer, save each result as it ends, then the reports."""
     from gendrpix import compare as comparing
+    from gendrpix.devices import pick_device, pick_dtype
     from gendrpix.images import open_picture, save_png
     from gendrpix.report import to_table, write_csv, write_json
     from gendrpix.scores import Scorer
@@ -292,31 +291,13 @@ def restore_one(picture: Picture, target: Path, options: Restore, pipeline: Rest
 
 def load_pipeline(options: Restore) -> RestorerPipeline:
     """The restorer, on the device and in the dtype asked for."""
+    from gendrpix.devices import pick_device, pick_dtype
     from gendrpix.pipelines import load_restorer
 
     with quiet_libraries():
         return load_restorer(
             options.restorer, options.weights, device=pick_device(options.device), dtype=pick_dtype(options.dtype)
         )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" prefers CUDA, then MPS. Raises ValueError where it is not there."""
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, usable in there.items() if usable)
-    if not there[name]:
-        raise ValueError(f"This machine has no {name} device that PyTorch can use; choose --device auto or cpu.")
-    return torch.device(name)
-
-
-def pick_dtype(name: str) -> torch.dtype:
-    """The dtype of that name."""
-    import torch
-
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
 def result_name(source: Path, choice: str) -> str:

@@ -11,7 +11,6 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from gendrpix import guidance as padcfg
 from gendrpix.guidance import Branches, check_offset
 from gendrpix.images import (
     Limits,
@@ -20,11 +19,10 @@ from gendrpix.images import (
     open_picture,
     output_size,
     resize,
-    resize_alpha,
     to_pil,
 )
 from gendrpix.measure import Peak, measure_peak, timed
-from gendrpix.pipelines import RestorerPipeline, load_restorer
+from gendrpix.pipelines import RestorerPipeline, enlarged_alpha, load_restorer
 from gendrpix.scores import Scorer, Scores
 from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD, UNGUIDED, Offset
 
@@ -189,28 +187,24 @@ def run_choice(
 
     reference_s: GenDR's seconds; the ratio of GenDR itself is 1.
     """
-    guided = choice == "gendr-pix" and settings.guidance is not None
+    guidance = settings.guidance if choice == "gendr-pix" else None
 
     def restore_once() -> tuple[Tensor, Branches | None]:
-        pixels = pipeline.prepare(picture, settings.scale)
-        if not guided:
-            return pipeline.restore(pixels), None
-        branches = pipeline.restore_branches(
-            pixels,
+        return pipeline.restore_guided(
+            pipeline.prepare(picture, settings.scale),
+            guidance,
             pos_pad=settings.pos_pad,
             neg_pad=settings.neg_pad,
             plain_cfg=settings.plain_cfg,
             batched=settings.batched,
         )
-        assert settings.guidance is not None
-        return padcfg.mix(branches, settings.guidance).clamp(-1, 1), branches
 
     with measure_peak(pipeline.device, resident_bytes=weight_bytes(pipeline)) as peak:
         timing = timed(restore_once, pipeline.device, warmup=settings.warmup, repeats=settings.repeats)
     restored, branches = timing.result
     seconds = timing.seconds
     reference_s = seconds if choice == "gendr" else reference_s
-    image = to_pil(restored, enlarged_alpha(picture, settings.scale))
+    image = to_pil(restored, enlarged_alpha(picture, restored))
     return Record(
         name=choice,
         label=CHOICE_LABELS[choice],
@@ -234,7 +228,7 @@ def input_record(picture: Picture, settings: CompareSettings, scorer: Scorer, tr
     check_output_size(height, width)
     check_truth(truth, width, height)
     pixels = resize(picture.color, height, width)
-    image = to_pil(pixels, enlarged_alpha(picture, settings.scale))
+    image = to_pil(pixels, enlarged_alpha(picture, pixels))
     scores = score_image(image, scorer, truth)
     return Record(name=INPUT, label=INPUT_LABEL, image=image, pixels=pixels, scores=scores, settings=settings)
 
@@ -251,13 +245,6 @@ def check_truth(truth: Picture | None, width: int, height: int) -> None:
             f"The truth has {truth.width} x {truth.height} pixels and the result {width} x {height}; "
             "give a truth of the result's size, or another scale."
         )
-
-
-def enlarged_alpha(picture: Picture, scale: float) -> Tensor | None:
-    """(1, 1, H, W) in [0, 1] at the output size, or None for an opaque picture."""
-    if picture.alpha is None:
-        return None
-    return resize_alpha(picture.alpha, *output_size(picture.height, picture.width, scale))
 
 
 def weight_bytes(pipeline: RestorerPipeline) -> int:

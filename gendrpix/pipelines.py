@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +43,6 @@ from gendrpix.specs import (
     find_restorer,
 )
 from gendrpix.weights import find_folder, find_restorer_folder, load_autoencoder
-
-logger = logging.getLogger(__name__)
 
 PROMPTS_FILE = "prompts.safetensors"
 ImageInput = Picture | PIL.Image.Image | str | Path | bytes
@@ -190,13 +187,11 @@ class RestorerPipeline(DiffusionPipeline):
         results, kept = [], []
         for picture in self.progress_bar(pictures):
             pixels = self.prepare(picture, scale)
-            if guidance is None:
-                results.append(self.restore(pixels))
-            else:
-                branches = self.restore_branches(
-                    pixels, pos_pad=pos_pad, neg_pad=neg_pad, plain_cfg=plain_cfg, batched=batched
-                )
-                results.append(padcfg.mix(branches, guidance).clamp(-1, 1))
+            restored, branches = self.restore_guided(
+                pixels, guidance, pos_pad=pos_pad, neg_pad=neg_pad, plain_cfg=plain_cfg, batched=batched
+            )
+            results.append(restored)
+            if return_branches:
                 kept.append(branches)
         self.maybe_free_model_hooks()
         images = _as_output(results, pictures, output_type)
@@ -217,6 +212,13 @@ class RestorerPipeline(DiffusionPipeline):
         height, width = pixels.shape[-2:]
         restored = self._predict(pad_to_multiple(pixels, PATCH), self.prompts[:1])
         return restored[..., :height, :width].clamp(-1, 1)
+
+    def restore_guided(self, pixels: Tensor, guidance: float | None, **how: Any) -> tuple[Tensor, Branches | None]:
+        """`restore` without guidance; else the clamped mix of `restore_branches(pixels, **how)`, and the branches."""
+        if guidance is None:
+            return self.restore(pixels), None
+        branches = self.restore_branches(pixels, **how)
+        return padcfg.mix(branches, guidance).clamp(-1, 1), branches
 
     @torch.inference_mode()
     def restore_branches(
@@ -310,7 +312,7 @@ def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
 def _as_output(results: list[Tensor], pictures: list[Picture], output_type: str) -> Restored:
     if output_type == "pil":
         pairs = zip(results, pictures, strict=True)
-        return [to_pil(result, _enlarged_alpha(picture, result)) for result, picture in pairs]
+        return [to_pil(result, enlarged_alpha(picture, result)) for result, picture in pairs]
     stacked = _stack(results)
     if output_type == "pt":
         return stacked
@@ -318,7 +320,8 @@ def _as_output(results: list[Tensor], pictures: list[Picture], output_type: str)
     return array
 
 
-def _enlarged_alpha(picture: Picture, result: Tensor) -> Tensor | None:
+def enlarged_alpha(picture: Picture, result: Tensor) -> Tensor | None:
+    """(1, 1, H, W) in [0, 1] at the size of `result` (B, 3, H, W), or None for an opaque picture."""
     height, width = result.shape[-2:]
     return None if picture.alpha is None else resize_alpha(picture.alpha, height, width)
 

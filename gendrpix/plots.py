@@ -42,7 +42,7 @@ def crops_sheet(
     reaches beyond them.
     """
     check_crops(pictures, crops)
-    font = ImageFont.load_default(size=max(12, tile_px // 16))
+    font = label_font(max(12, tile_px // 16))
     label_px = max(12, tile_px // 16) * 2
     width = gap_px + len(pictures) * (tile_px + gap_px)
     height = label_px + len(crops) * (tile_px + gap_px)
@@ -56,6 +56,13 @@ def crops_sheet(
             method = Image.Resampling.NEAREST if crop.side_px <= tile_px else Image.Resampling.LANCZOS
             sheet.paste(tile.resize((tile_px, tile_px), method), (x, label_px + row * (tile_px + gap_px)))
     return sheet
+
+
+def label_font(size_px: int) -> ImageFont.FreeTypeFont:
+    """matplotlib's own font: Pillow's lacks the Greek letters of the labels."""
+    from matplotlib import font_manager
+
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size_px)
 
 
 def check_crops(pictures: Mapping[str, Image.Image], crops: Sequence[Crop]) -> None:

@@ -4,10 +4,14 @@ import os
 
 os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", MPLBACKEND="Agg")  # read on import
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from models import TINY
+from stages import make_photos
 
 torch.set_num_threads(1)
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
@@ -31,3 +35,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def seed() -> None:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - what libraries draw from
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny family stands in the registry in place of the real ones."""
+    monkeypatch.setattr("gendrpix.specs.MODEL_SPECS", {TINY.name: TINY})
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of small synthetic photos to train on."""
+    return make_photos(tmp_path / "photos")

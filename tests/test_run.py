@@ -13,23 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import TINY, save_tiny_family
-from stages import WEIGHTS, assert_same, checkpoint_state, make_photos, stage_words, start_stage
+from models import save_tiny_family
+from stages import WEIGHTS, assert_same, checkpoint_state, stage_words, start_stage
 
 from gendrpix.pipelines import load_restorer
 from training.__main__ import main
 from training.config import DataConfig, LoopConfig, StageConfig
 from training.run import Run, TrainingStopped
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gendrpix.specs.MODEL_SPECS", {TINY.name: TINY})
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return make_photos(tmp_path / "photos")
 
 
 def open_run(folder: Path, **loop: object) -> Run:

@@ -7,23 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import TINY, save_tiny_family
+from models import save_tiny_family
 from pictures import photo
-from stages import WEIGHTS, make_photos, stage_words
+from stages import WEIGHTS, stage_words
 
 from gendrpix.pipelines import load_restorer
 from gendrpix.weights import load_autoencoder
 from training.__main__ import main
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gendrpix.specs.MODEL_SPECS", {TINY.name: TINY})
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return make_photos(tmp_path / "photos")
 
 
 @pytest.mark.usefixtures("tiny")

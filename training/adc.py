@@ -61,9 +61,7 @@ def train(config: AdcConfig) -> Path:
         return predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=spec.forms["gendr-adc"])
 
     # Optimisers
-    optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay
-    )
+    optimizer = run.optimizer(unet.parameters())
     heads_optimizer = torch.optim.AdamW(
         heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
     )

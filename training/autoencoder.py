@@ -39,9 +39,7 @@ def train(config: AutoencoderConfig) -> Path:
     ema = Average(model, loop.ema_decay)
 
     # Optimiser
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay
-    )
+    optimizer = run.optimizer(model.parameters())
     model, optimizer = accelerator.prepare(model, optimizer)
     accelerator.register_for_checkpointing(ema)
 

@@ -24,8 +24,8 @@ tags: [super-resolution, image-restoration]
 
 # gendrpix mini: {name}
 
-{role} It was trained from scratch with `python -m training {stage} --preset {preset}` of gendrpix; no released weights
-were used. {parameters:.2f}M parameters, fp16 safetensors.
+{role} Stage `{stage}` of gendrpix's training, preset `{preset}`; no released weights were used. {parameters:.2f}M
+parameters, fp16 safetensors. The table is the last phase's configuration; what else there was stands below it.
 
 | | |
 |---|---|
@@ -41,8 +41,8 @@ were used. {parameters:.2f}M parameters, fp16 safetensors.
 **Figures**: the table in the project's README, with the command that makes it.
 
 **Limits**: a small model trained for a short time on few photos. It removes light blur, noise and JPEG traces and
-enlarges; it does not invent fine texture the way a full-size model does, and heavy degradation stays visible. Faces and
-text may come out wrong. Do not use a result as evidence of what a scene looked like.
+enlarges; it invents no fine texture, and heavy degradation stays visible. Faces and text may come out wrong. Do
+not use a result as evidence of what a scene looked like.
 """
 
 ROLES = {
@@ -113,7 +113,9 @@ def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters:
         weights.pop("perceptual", None)
     elif "perceptual" in weights:
         weights[f"perceptual ({settings['perceptual']})"] = weights.pop("perceptual")
-    if "adversarial" in weights:
+    if settings.get("backbone") == "none":
+        weights.pop("adversarial", None)
+    elif "adversarial" in weights:
         weights[f"adversarial (features of {settings['backbone']}, real: {settings['real']})"] = weights.pop(
             "adversarial"
         )

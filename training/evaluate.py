@@ -20,8 +20,8 @@ import torch
 from tqdm.auto import tqdm
 
 from gendrpix import __version__
-from gendrpix.__main__ import pick_device, pick_dtype
 from gendrpix.compare import CompareSettings, Record, RestorerCache, describe_device
+from gendrpix.devices import pick_device, pick_dtype
 from gendrpix.images import open_picture, save_png
 from gendrpix.plots import save_figure
 from gendrpix.report import Table

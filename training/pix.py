@@ -73,9 +73,7 @@ def train(config: PixConfig) -> Path:
         return maps
 
     # Optimisers
-    optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay
-    )
+    optimizer = run.optimizer(unet.parameters())
     heads_optimizer = torch.optim.AdamW(
         heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
     )
@@ -122,8 +120,8 @@ def train(config: PixConfig) -> Path:
                 terms["perceptual"] = perceptual.detach()
             judged = adversarial and step >= config.adversarial_start
             shown = positives(negative, config.data.negative_probability)
-            fake = randpad(y_student, fake_offsets)
             if judged:
+                fake = randpad(y_student, fake_offsets)
                 fooled = generator_loss(heads(judged_maps(fake)), shown)
                 loss = loss + config.adversarial_weight * fooled
                 terms["generator"] = fooled.detach()

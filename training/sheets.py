@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import PIL.Image
 import torch.nn.functional as F
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 from torch import Tensor
 
-from gendrpix.plots import ACCENT, INK, PAPER, Crop, crops_sheet
+from gendrpix.plots import ACCENT, INK, PAPER, Crop, crops_sheet, label_font
 from gendrpix.scores import METRICS
 from training.tables import Row, by_restorer, summarise
 
@@ -75,7 +75,7 @@ def stack_rows(
     sheets = [crops_sheet(pictures, [crop], tile_px=tile_px) for _, pictures, crop in rows]
     width = max(sheet.width for sheet in sheets)
     whole = PIL.Image.new("RGB", (width, sum(sheet.height + caption_px for sheet in sheets)), PAPER)
-    pen, font, top = ImageDraw.Draw(whole), ImageFont.load_default(size=caption_px // 2), 0
+    pen, font, top = ImageDraw.Draw(whole), label_font(caption_px // 2), 0
     for (caption, _, _), sheet in zip(rows, sheets, strict=True):
         pen.text((8, top + caption_px / 2), caption, fill=INK, font=font, anchor="lm")
         whole.paste(sheet, (0, top + caption_px))

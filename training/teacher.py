@@ -58,9 +58,7 @@ def train(config: TeacherConfig) -> Path:
         return predict(unet, hidden, prompt, timestep=spec.timestep, form=form)
 
     # Optimiser
-    optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay
-    )
+    optimizer = run.optimizer(unet.parameters())
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(ema)
 

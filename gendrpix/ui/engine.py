@@ -123,6 +123,7 @@ class Engine:
 
     def _get_tools(self) -> tuple[RestorerCache, Scorer]:
         from gendrpix.compare import RestorerCache
+        from gendrpix.devices import pick_device
         from gendrpix.scores import DEFAULT_METRICS, METRICS, Scorer
 
         with self._building:
@@ -208,12 +209,3 @@ def figures_alone(record: Record) -> Record:
     """The record without its pictures, which are in files: a session keeps it long after the run."""
     image = record.image.crop((0, 0, 1, 1))
     return replace(record, image=image, pixels=record.pixels.new_empty(1, 3, 0, 0), branches=None)
-
-
-def pick_device() -> str:
-    """The best device here: "cuda", "mps" or "cpu"."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
