@@ -156,6 +156,7 @@ _MINI = ModelSpec(
             "block_out_channels": (96, 160, 224),
             **_unet_levels(3),
             "layers_per_block": 1,
+            "norm_num_groups": 16,
             "cross_attention_dim": 64,
             "attention_head_dim": (3, 5, 7),
             "use_linear_projection": True,
@@ -183,7 +184,7 @@ _MINI = ModelSpec(
     prompt_tokens=4,
     timestep=500,
     window_tokens=(16, 8, 4),
-    forms=MappingProxyType({"gendr": "residual", "gendr-adc": "direct", "gendr-pix": "residual"}),
+    forms=MappingProxyType({"gendr": "direct", "gendr-adc": "direct", "gendr-pix": "residual"}),
 )
 
 MODEL_SPECS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (_SD21, _MINI)})

@@ -40,10 +40,12 @@ def stage_words(stage: str, family: Path, photos: Path, run: Path, *, steps: int
     words += ["--data.crop-px", str(CROP_PX), "--data.num-workers", "0", "--data.negative-probability", "0.4"]
     for name, value in {**settings, **loop}.items():
         words += [f"--loop.{name.replace('_', '-')}", str(value)]
+    if stage == "autoencoder":
+        words += ["--start", "random"]
     if stage == "teacher":
         words += ["--autoencoder", str(family / "autoencoder"), "--pixel-crop-px", "16"]
     if stage in ("adc", "pix"):
-        words += ["--teacher", str(family / "gendr"), "--head-channels", "8"]
+        words += ["--teacher", str(family / "gendr"), "--head-channels", "8", "--fit-crops", "4"]
     if stage == "pix":
         words += ["--adc", str(family / "gendr-adc")]
     return words

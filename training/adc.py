@@ -6,6 +6,7 @@ L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu)), the discriminator's feature
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 
 import torch
@@ -18,11 +19,14 @@ from gendrpix.specs import RESTORER_SPECS, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import AdcConfig
-from training.data import open_crops
+from training.data import first_batches, open_crops
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
+from training.leastsquares import fit_conv_in
 from training.losses import discriminator_loss, generator_loss, l1_loss, positives
 from training.run import Run, keep_trainable
 from training.validation import held_out, validate
+
+logger = logging.getLogger(__name__)
 
 
 def train(config: AdcConfig) -> Path:
@@ -47,6 +51,10 @@ def train(config: AdcConfig) -> Path:
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     in_channels, _ = RESTORER_SPECS["gendr-adc"].channels(spec)
     unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
+    if config.fit_crops and run.fresh:
+        begun = first_batches(crops, config.fit_crops, device)
+        pairs = ((pixel_grid.encode(b["lq"]), teacher_unet.conv_in(latents.encode(b["lq"]))) for b in begun)
+        logger.info("adc: the fitted conv_in gives %.1f%% of the teacher's features", 100 * fit_conv_in(unet, pairs))
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
         for differentiated in (unet, teacher.unet):

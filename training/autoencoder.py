@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderDC
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from gendrpix.codecs import LatentCodec
 from gendrpix.networks import build_autoencoder
@@ -16,6 +18,7 @@ from training.average import Average, averaged
 from training.checkpoint import export, finished
 from training.config import AutoencoderConfig
 from training.data import open_crops
+from training.principal import principal_components, start_from_components
 from training.run import Run
 from training.validation import held_out, validate
 
@@ -35,6 +38,8 @@ def train(config: AutoencoderConfig) -> Path:
     model = build_autoencoder(find_model(config.model))
     if not isinstance(model, AutoencoderDC):
         raise ValueError(f"{config.model} uses a ready-made autoencoder; only `mini`'s is trained here.")
+    if config.start == "principal":
+        _start_from_principal_components(model, crops, config.start_crops)
     model.to(accelerator.device, memory_format=torch.channels_last)
     ema = Average(model, loop.ema_decay)
 
@@ -73,6 +78,12 @@ def train(config: AutoencoderConfig) -> Path:
     weights = export(accelerator, {"autoencoder": own}, run.folder / "weights")
     run.finish()
     return weights
+
+
+def _start_from_principal_components(model: AutoencoderDC, crops: Dataset[dict[str, Any]], count: int) -> None:
+    """Half-whitened: the gain is one over the root of a component's deviation, between equal loss and equal size."""
+    rows, deviations = principal_components((crops[i]["hq"][None] for i in range(count)), model.config.latent_channels)
+    start_from_components(model, rows, deviations.clamp_min(1e-3).rsqrt())
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ import tyro
 Backbone = Literal["none", "gendr", "adc"]
 Perceptual = Literal["none", "encoder", "lpips-squeeze", "lpips-vgg"]
 RealImage = Literal["teacher", "truth"]
+Start = Literal["principal", "random"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,10 @@ class StageConfig:
 class AutoencoderConfig(StageConfig):
     """Reconstruction of clean crops; sets the latents' scale when it ends."""
 
+    start: Start = "principal"
+    """Weights that compute the principal components of 8 x 8 patches (`training.principal`), or random ones."""
+    start_crops: int = 512
+    """Crops from which the principal components are taken."""
     l1_weight: float = 1.0
     l2_weight: float = 2.0
     """Weight of the mean squared error, which the reported PSNR follows."""
@@ -131,6 +136,9 @@ class AdversarialConfig(StageConfig):
     """Weight of `|y_gt - y_stu|_1` (or of the latents', where the student writes latents)."""
     real: RealImage = "teacher"
     """What the discriminator is shown as real."""
+    fit_crops: int = 0
+    """Crops to fit the replaced end of the UNet to by least squares before training. 0: fresh random (or, for
+    `conv_out` in the residual form, zero) weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +204,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
         "sd21": TeacherConfig(preset="sd21", model="sd21", pixel_crop_px=256, data=_SD21_DATA, loop=_sd21()),
     },
     "adc": {
-        "mini": AdcConfig(preset="mini", truth_weight=0.5, loop=_mini(1000, learning_rate=3e-4)),
+        "mini": AdcConfig(preset="mini", truth_weight=0.5, fit_crops=256, loop=_mini(1000, learning_rate=3e-4)),
         "sd21": AdcConfig(preset="sd21", model="sd21", discriminator_learning_rate=1e-5, data=_SD21_DATA, loop=_sd21()),
     },
     "pix": {
@@ -205,6 +213,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             backbone="adc",
             truth_weight=2.0,
             real="truth",
+            fit_crops=512,
             loop=_mini(2000, learning_rate=3e-4),
         ),
         "sd21": PixConfig(

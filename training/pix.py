@@ -8,6 +8,8 @@ The discriminator's features are GenDR-Adc's, on `U8(randpad(y))`: it knows the 
 from __future__ import annotations
 
 import copy
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -21,12 +23,15 @@ from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import PixConfig
-from training.data import open_crops
+from training.data import first_batches, open_crops
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
+from training.leastsquares import fit_conv_out
 from training.losses import discriminator_loss, draw_offsets, generator_loss, l1_loss, mfs_loss, positives, randpad
 from training.perceptual import build_perceptual_loss
 from training.run import Run, keep_trainable
 from training.validation import held_out, validate
+
+logger = logging.getLogger(__name__)
 
 
 def train(config: PixConfig) -> Path:
@@ -49,7 +54,24 @@ def train(config: PixConfig) -> Path:
     for frozen in (teacher.unet, teacher.vae, adc.unet):
         keep_trainable(frozen, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
+    form = spec.forms["gendr-pix"]
     unet = _start(config, adc, spec)
+
+    def student(pixels: Tensor, prompt: Tensor) -> Tensor:
+        """Pixels => restored pixels."""
+        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=form)
+        return pixel_grid.decode(hidden)
+
+    def teach(pixels: Tensor) -> Tensor:
+        """Pixels => the teacher's restoration."""
+        z = latents.encode(pixels)
+        z = predict(teacher.unet, z, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
+        return latents.decode(z).float()
+
+    if config.fit_crops and not config.start and run.fresh:
+        begun = first_batches(crops, config.fit_crops, device)
+        share = fit_conv_out(unet, _wanted(config, begun, teach, form), lambda x: student(x, prompts[:1]))
+        logger.info("pix: the fitted conv_out gives %.1f%% of what it should add", 100 * share)
     unet.to(device, memory_format=torch.channels_last)
     seen = adc.unet if config.backbone == "adc" else teacher.unet
     if loop.gradient_checkpointing:
@@ -60,12 +82,6 @@ def train(config: PixConfig) -> Path:
     heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
     perceptual_loss = build_perceptual_loss(config.perceptual, teacher.vae, device)
-    form = spec.forms["gendr-pix"]
-
-    def student(pixels: Tensor, prompt: Tensor) -> Tensor:
-        """Pixels => restored pixels."""
-        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=form)
-        return pixel_grid.decode(hidden)
 
     def judged_maps(y: Tensor) -> list[Tensor]:
         """Pixels => the discriminator backbone's feature maps: of U8(y) for GenDR-Adc, of E(y) for GenDR."""
@@ -93,15 +109,7 @@ def train(config: PixConfig) -> Path:
             y_teacher = y_truth
             if config.distill_weight or config.real == "teacher":
                 with torch.no_grad():
-                    z_restored = predict(
-                        teacher.unet,
-                        latents.encode(batch["lq"]),
-                        prompts[:1],
-                        timestep=spec.timestep,
-                        form=teacher.config.form,
-                    )
-                    restored = latents.decode(z_restored).float()
-                    y_teacher = torch.where(negative[:, None, None, None], batch["lq"], restored)
+                    y_teacher = torch.where(negative[:, None, None, None], batch["lq"], teach(batch["lq"]))
 
             # Generator phase
             keep_trainable(heads, trainable=False)
@@ -167,3 +175,16 @@ def _start(config: PixConfig, adc: GenDRAdcPipeline, spec: ModelSpec) -> UNet2DC
         unet = replace_conv_out(copy.deepcopy(adc.unet), out_channels, zero=residual)
     unet.requires_grad_(True).train()
     return unet
+
+
+def _wanted(
+    config: PixConfig, batches: Iterable[dict[str, Tensor]], teach: Callable[[Tensor], Tensor], form: str
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(pixels, what `conv_out` should give of them): the loss's targets in proportion to their weights."""
+    pixel_grid = PixelCodec()
+    share = config.distill_weight / ((config.distill_weight + config.truth_weight) or 1.0)
+    for batch in batches:
+        x, target = batch["lq"], batch["hq"]
+        if share:
+            target = share * teach(x) + (1 - share) * target
+        yield x, pixel_grid.encode(target - x if form == "residual" else target)

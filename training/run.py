@@ -172,6 +172,11 @@ class Run:
         logger.info("%s: resumed at step %d from %s", self.stage, step, last)
         return step
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the run begins at step 0: what a checkpoint would overwrite need not be computed otherwise."""
+        return not (self.config.resume and self._complete_checkpoints())
+
     def save(self, step: int) -> None:
         """Write the state beside its final name and rename it; then drop all but the last few and the best."""
         accelerator = self.accelerator

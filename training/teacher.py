@@ -18,6 +18,7 @@ from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained, load_trained_autoencoder
 from training.config import TeacherConfig
 from training.data import open_crops
+from training.identity import start_as_identity
 from training.losses import l1_loss
 from training.run import Run, keep_trainable
 from training.validation import held_out, validate
@@ -48,6 +49,8 @@ def train(config: TeacherConfig) -> Path:
         unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
         if form == "residual":
             torch.nn.init.zeros_(unet.conv_out.weight)  # begins as the identity
+        elif form == "direct":
+            start_as_identity(unet)
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
