@@ -53,7 +53,7 @@ def train(config: AdcConfig) -> Path:
     unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
     if config.fit_crops and run.fresh:
         begun = first_batches(crops, config.fit_crops, device)
-        pairs = ((pixel_grid.encode(b["lq"]), teacher_unet.conv_in(latents.encode(b["lq"]))) for b in begun)
+        pairs = ((pixel_grid.encode(b["lq"]), teacher.unet.conv_in(latents.encode(b["lq"]))) for b in begun)
         logger.info("adc: the fitted conv_in gives %.1f%% of the teacher's features", 100 * fit_conv_in(unet, pairs))
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:

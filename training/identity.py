@@ -42,8 +42,8 @@ def start_as_identity(unet: UNet2DConditionModel) -> None:
     if getattr(last, "attentions", None):
         writers.append(last.attentions[-1].proj_out)
     for layer in writers:
-        layer.weight[:reserved] = 0.0  # type: ignore[index,operator,union-attr]
-        layer.bias[:reserved] = 0.0  # type: ignore[index,operator,union-attr]
+        for parameter in layer.parameters():  # weight and bias
+            parameter[:reserved] = 0.0
     nn.init.zeros_(conv_out.weight)
     nn.init.zeros_(conv_out.bias)
     conv_in.weight[:carried] = 0.0
