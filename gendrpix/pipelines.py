@@ -245,6 +245,21 @@ class RestorerPipeline(DiffusionPipeline):
             )
         return Branches(*(branch[..., :height, :width] for branch in branches))
 
+    @torch.inference_mode()
+    def restore_branch(self, pixels: Tensor, offsets: Sequence[Offset | None], *, positive: bool) -> Tensor:
+        """One of PadCFG's branches at several offsets: (1, 3, H, W) => (len(offsets), 3, H, W), not clamped.
+
+        An offset of None is the unpadded pass. All are one batch, so None cannot stand beside others.
+        """
+        height, width = pixels.shape[-2:]
+        whole = pad_to_multiple(pixels, PATCH)
+        row = 0 if positive else 1
+        padded = torch.cat([whole if offset is None else padcfg.pad(whole, offset) for offset in offsets])
+        predicted = self._predict(padded, self.prompts[row : row + 1].expand(len(offsets), -1, -1))
+        pairs = zip(predicted, offsets, strict=True)
+        cropped = [padcfg.crop(one, offset or (0, 0), height, width) for one, offset in pairs]
+        return torch.stack(cropped)
+
     def _predict(self, pixels: Tensor, prompts: Tensor) -> Tensor:
         """Pixels with sides that are multiples of 8 => pixels, not clamped."""
         prompts = prompts.to(pixels.device, pixels.dtype)

@@ -1,0 +1,102 @@
+"""Settings from files: what is written is read back, everything else is refused in a sentence."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from gendrpix.images import save_png
+from gendrpix.presets import MAX_BYTES, PRESETS, Guidance, PresetError, Recipe
+from gendrpix.recipe import png_entries
+
+GOOD = json.loads(Guidance().to_json())
+RECIPE = {
+    "restorer": "gendr-pix",
+    "weights": "mini",
+    "scale": 4.0,
+    "guidance": 1.5,
+    "pos_pad": [1, 2],
+    "neg_pad": [3, 4],
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_round_trip(name: str) -> None:
+    assert Guidance.from_json(PRESETS[name].to_json()) == PRESETS[name]
+    own = Guidance(kind="padcfg", omega=0.35, pos_pad=(7, 0), neg_pad=(0, 7))
+    assert Guidance.from_json(own.to_json().encode()) == own
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"omega": "1.5"},
+        {"omega": True},
+        {"omega": 3.5},
+        {"omega": None},
+        {"omega": 10**400},
+        {"kind": "best"},
+        {"kind": ["padcfg"]},
+        {"pos_pad": [4]},
+        {"pos_pad": [4, 8]},
+        {"neg_pad": [4.0, 3]},
+        {"neg_pad": [True, 3]},
+        {"neg_pad": {"0": 1, "1": 2}},
+        {"format": "gendrpix guidance 2"},
+        {"extra": 1},
+    ],
+)
+def test_wrong_values_are_refused(change: dict) -> None:
+    with pytest.raises(PresetError, match=r"expected") as caught:
+        Guidance.from_json(json.dumps({**GOOD, **change}))
+    assert str(caught.value).endswith(".") and len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "not json",
+        b"\xff\xfe",
+        b"\x89PNG",
+        json.dumps(GOOD) + "x",
+        json.dumps(GOOD).replace("1.5", "NaN"),
+        json.dumps(GOOD).replace('"omega"', '"kind": "none", "omega"'),
+        json.dumps({key: value for key, value in GOOD.items() if key != "omega"}),
+        " " * (MAX_BYTES + 1),
+        "[" * 4000,
+    ],
+)
+def test_other_files_are_refused(text: str | bytes) -> None:
+    with pytest.raises(PresetError):
+        Guidance.from_json(text)
+
+
+def test_recipe_is_read_from_a_png(tmp_path) -> None:
+    path = save_png(Image.new("RGB", (8, 8)), tmp_path / "a.png", metadata=png_entries(RECIPE))
+    recipe = Recipe.from_png(path)
+    assert (recipe.restorer, recipe.scale, recipe.size_px) == ("gendr-pix", 4.0, None)
+    assert recipe.guidance == Guidance(omega=1.5, pos_pad=(1, 2), neg_pad=(3, 4))
+    with pytest.raises(PresetError, match="no recipe"):
+        Recipe.from_png(save_png(Image.new("RGB", (8, 8)), tmp_path / "b.png"))
+
+
+def test_recipes_without_guidance_are_pix_star() -> None:
+    recipe = Recipe.from_json(json.dumps({**RECIPE, "guidance": None}))
+    assert (recipe.restorer, recipe.guidance.kind) == ("gendr-pix*", "none")
+    plain = Recipe.from_json(json.dumps({**RECIPE, "plain_cfg": True}))
+    assert plain.guidance.kind == "plain"
+    sized = Recipe.from_json(json.dumps({"restorer": "gendr", "size": 512}))
+    assert (sized.scale, sized.size_px, sized.weights) == (None, 512, "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"restorer": "esrgan"}, {"restorer": []}, {"scale": 9}, {"scale": "4"}, {"guidance": "1"}, {"pos_pad": "44"}],
+)
+def test_wrong_recipes_are_refused(change: dict) -> None:
+    with pytest.raises(PresetError):
+        Recipe.from_json(json.dumps({**RECIPE, **change}))
+    with pytest.raises(PresetError, match="neither"):
+        Recipe.from_json(json.dumps({"restorer": "gendr"}))
