@@ -48,7 +48,7 @@ def test_a_folder_is_restored_under_the_inputs_names(inputs: Path, weights: Path
         assert (a.format, a.mode, a.size) == ("PNG", "RGB", (50, 40))
         assert (b.mode, b.size, b.getchannel("A").getextrema()) == ("RGBA", (45, 30), (50, 50))
     said = capsys.readouterr()
-    assert said.err == ""
+    assert said.err.startswith("gendrpix: 2 restored in ") and said.err.count("\n") == 1
     assert [line.split()[0] for line in said.out.splitlines()] == [str(out / "a.png"), str(out / "b.png")]
 
 
@@ -95,13 +95,16 @@ def test_bad_pictures_are_named_and_the_others_restored(inputs: Path, weights: P
     lines = capsys.readouterr().err.splitlines()
     for name in ("empty.jpg", "text.png", "cut.jpg", "claims.png"):
         assert [line for line in lines if line.startswith(f"gendrpix: {inputs / name}: ") and line.endswith(".")]
-    assert lines[-1] == "gendrpix: 4 of 6 pictures failed."
+    assert lines[-1].startswith("gendrpix: 2 restored, 4 failed in ")
     assert not any("Traceback" in line for line in lines)
 
 
-def test_nothing_is_loaded_or_made_where_every_picture_is_bad(tmp_path: Path, capsys) -> None:
+def test_nothing_is_loaded_or_made_where_every_picture_is_bad(
+    weights: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(cli, "load_call", None)
     (tmp_path / "x.png").touch()
-    assert run("restore", tmp_path / "x.png", "-o", tmp_path / "out", "--weights", tmp_path / "nowhere") == 1
+    assert run("restore", tmp_path / "x.png", "-o", tmp_path / "out", "--weights", weights) == 1
     assert not (tmp_path / "out").exists()
     assert "is empty" in capsys.readouterr().err
 
@@ -139,6 +142,10 @@ def test_inputs_that_would_share_a_name_are_refused_at_the_start(
 STARTS = [
     (["restore", "IN", "-o", "OUT", "--weights", "nobody/nothing"], "No weights at 'nobody/nothing'"),
     (["restore", "IN", "-o", "OUT", "--scale", "9"], "expected 1 to 8"),
+    (["restore", "IN", "-o", "OUT", "--scale", "2", "--size", "64"], "give one of them"),
+    (["restore", "IN", "-o", "OUT", "--size", "0"], "at least 1"),
+    (["restore", "IN", "-o", "OUT", "--batch", "0"], "--batch is 0"),
+    (["restore", "IN", "-o", "OUT", "--report", "IN"], "is no report"),
     (["restore", "IN", "-o", "OUT", "--guidance", "1", "--neg-pad", "3", "8"], "0 to 7"),
     (["restore", "IN", "-o", "OUT", "--restorer", "gendr", "--guidance", "1.5"], "--guidance is for gendr-pix only"),
     (["restore", "-o", "OUT"], "nothing to restore"),
@@ -179,7 +186,7 @@ def test_running_out_of_memory_is_a_sentence(inputs: Path, weights: Path, tmp_pa
     def exhaust(*_: object) -> bool:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
 
-    monkeypatch.setattr(cli, "restore_one", exhaust)
+    monkeypatch.setattr(cli, "load_call", lambda *_: exhaust)
     assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out", "--weights", weights) == 1
     assert "not enough memory for this; choose a smaller scale" in capsys.readouterr().err
 
@@ -188,7 +195,7 @@ def test_an_interruption_ends_quietly(inputs: Path, tmp_path: Path, capsys, monk
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_pipeline", interrupt)
+    monkeypatch.setattr(cli, "load_call", interrupt)
     assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out") == 130
     assert capsys.readouterr().err == "gendrpix: interrupted.\n"
 
@@ -198,6 +205,18 @@ def test_an_animation_is_restored_with_a_note(weights: Path, tmp_path: Path, cap
     assert run("restore", tmp_path / "moving.gif", "-o", tmp_path / "out", "--weights", weights) == 0
     assert "frame" in capsys.readouterr().err
     assert (tmp_path / "out" / "moving.png").is_file()
+
+
+def test_size_is_the_longer_side_of_every_result(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    photo(100, 30).save(inputs / "wide.png")  # longer than asked for already
+    photo(5, 12).save(inputs / "tiny.png")  # 8.3 times would be needed
+    out = tmp_path / "out"
+    assert run("restore", inputs, "-o", out, "--weights", weights, "--size", "99") == 1
+    sizes = {path.name: PIL.Image.open(path).size for path in out.iterdir()}
+    assert sizes == {"a.png": (99, 79), "b.png": (99, 66)}
+    assert "longer side of 99 is 0.99 times" in (said := capsys.readouterr().err) and "8.25 times" in said
+    assert run("compare", inputs / "a.jpg", "-o", tmp_path / "c", "--weights", weights, "--size", "50") == 0
+    assert {PIL.Image.open(path).size for path in (tmp_path / "c").glob("*.png")} == {(50, 40)}
 
 
 def test_compare_saves_every_result_and_the_reports(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
@@ -262,7 +281,7 @@ def test_as_a_process_from_anywhere(inputs: Path, weights: Path, tmp_path: Path)
     )
     assert ended.returncode == 1
     assert ended.stdout.startswith(f"{Path('out') / 'a.png'}  40 x 32  ")
-    assert ended.stderr.count("\n") == 2 and "1 of 2 pictures failed." in ended.stderr
+    assert ended.stderr.count("\n") == 2 and "1 restored, 1 failed" in ended.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 

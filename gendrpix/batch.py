@@ -1,0 +1,213 @@
+"""Many pictures: reading, restoring and writing at the same time; one bad file never stops the others.
+
+Threads read and decode ahead, the model runs in the caller's thread, threads encode and save. What is under way is
+bounded, so that a folder of any length takes the memory of a few pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from gendrpix.decoding import decode_bytes
+from gendrpix.errors import sentence
+from gendrpix.images import (
+    DEFAULT_LIMITS,
+    Picture,
+    PictureError,
+    from_decoded,
+    quoted,
+    read_file,
+    resize_alpha,
+    save_png,
+    to_pil,
+)
+from gendrpix.jobs import Outcome, Task, Times
+from gendrpix.recipe import KEYWORD, png_entries, read_entry
+
+T = TypeVar("T")
+
+Restore = Callable[[Sequence[Picture]], Sequence[Tensor]]
+"""Pictures of one size => their results, (1, 3, H, W) in [-1, 1] each."""
+
+HELD_BATCHES = 4
+"""How many batches' worth of decoded pictures may wait for others of their size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A picture that was read, with the text entries of its result."""
+
+    task: Task
+    picture: Picture
+    entries: Mapping[str, str]
+
+
+def restore_files(
+    tasks: Sequence[Task],
+    load: Callable[[], Restore],
+    recipe: Mapping[str, Any],
+    finish: Callable[[Outcome], None],
+    *,
+    batch: int = 1,
+    workers: int = 1,
+    overwrite: bool = False,
+    overlap: bool = True,
+) -> Times:
+    """Restore every task's picture and save its result; `finish` hears of each, one at a time, from any thread.
+
+    load: gives the model's call, asked for once, when the first picture is there. recipe: what all results have in
+    common (JSON values); each result carries it with its input's SHA-256, and an existing result of the same recipe
+    is skipped. batch: most pictures of one size in one call. workers: threads that read, and as many that write.
+    overlap: False does one thing after the other, to compare.
+    Raises what `load` raises; whatever else goes wrong is the outcome of one file.
+    """
+    if batch < 1 or workers < 1:
+        raise ValueError(f"batch is {batch} and workers {workers}; expected at least 1 of each.")
+    turn = threading.Lock()
+
+    def tell(outcome: Outcome) -> None:
+        with turn:
+            finish(outcome)
+
+    def read(task: Task) -> Loaded | Outcome:
+        return guarded(task, lambda: read_task(task, recipe, overwrite=overwrite))
+
+    def write(loaded: Loaded, result: Tensor, seconds: float) -> None:
+        tell(guarded(loaded.task, lambda: write_result(loaded, result, seconds, overwrite=overwrite)))
+
+    start, load_s, model_s = time.perf_counter(), 0.0, 0.0
+    restore: Restore | None = None
+    with ThreadPoolExecutor(workers, "read") as readers, ThreadPoolExecutor(workers, "write") as writers:
+        ready = ahead(readers, read, tasks, workers + batch) if overlap else map(read, tasks)
+        saving: deque[Future[None]] = deque()
+        for group in in_groups(told(ready, tell), batch):
+            if restore is None:
+                began = time.perf_counter()
+                restore = load()
+                load_s = time.perf_counter() - began
+            began = time.perf_counter()
+            results = restore_group(group, restore)
+            model_s += time.perf_counter() - began
+            for loaded, made, seconds in results:
+                if isinstance(made, Outcome):
+                    tell(made)
+                elif not overlap:
+                    write(loaded, made, seconds)
+                else:
+                    while len(saving) > workers:
+                        saving.popleft().result()
+                    saving.append(writers.submit(write, loaded, made, seconds))
+            del results
+        for future in saving:
+            future.result()
+    return Times(wall_s=time.perf_counter() - start - load_s, model_s=model_s)
+
+
+def guarded(task: Task, action: Callable[[], T]) -> T | Outcome:
+    """The action's result, or the outcome "failed"."""
+    try:
+        return action()
+    except Exception as error:  # noqa: BLE001 - one bad picture must not end the others
+        return Outcome(task=task, status="failed", reason=sentence(error))
+
+
+def ahead(pool: ThreadPoolExecutor, do: Callable[[Task], T], tasks: Iterable[Task], depth: int) -> Iterator[T]:
+    """The results in order, at most `depth` of them under way or waiting."""
+    waiting: deque[Future[T]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(do, task))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def told(ready: Iterable[Loaded | Outcome], tell: Callable[[Outcome], None]) -> Iterator[Loaded]:
+    """The pictures that were read; what else became of a task is told at once."""
+    for one in ready:
+        if isinstance(one, Loaded):
+            yield one
+        else:
+            tell(one)
+
+
+def in_groups(pictures: Iterable[Loaded], batch: int) -> Iterator[list[Loaded]]:
+    """Groups of up to `batch` pictures of one size; the fullest goes first when too many wait."""
+    waiting: dict[tuple[int, int], list[Loaded]] = {}
+    for one in pictures:
+        size = (one.picture.width, one.picture.height)
+        group = waiting.setdefault(size, [])
+        group.append(one)
+        if len(group) == batch:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= HELD_BATCHES * batch:
+            yield waiting.pop(max(waiting, key=lambda key: len(waiting[key])))
+    yield from waiting.values()
+
+
+def read_task(task: Task, recipe: Mapping[str, Any], *, overwrite: bool) -> Loaded | Outcome:
+    """The decoded picture, or the outcome "skipped" where its result is there already. Raises ValueError."""
+    if task.target.exists() and task.target.resolve() == task.source.resolve():
+        raise ValueError("the result would replace the picture itself; choose another folder with -o.")
+    data = read_file(task.source, DEFAULT_LIMITS)
+    entries = png_entries({**recipe, "input_sha256": hashlib.sha256(data).hexdigest()})
+    if task.target.exists():
+        if read_entry(task.target) == entries[KEYWORD]:
+            return Outcome(task=task, status="skipped")
+        if not overwrite:
+            raise ValueError(
+                f"{task.target} exists already and was made otherwise; "
+                "choose another folder or allow overwriting (--overwrite)."
+            )
+    picture = from_decoded(decode_bytes(data, quoted(task.source), DEFAULT_LIMITS))
+    return Loaded(task=task, picture=picture, entries=entries)
+
+
+def restore_group(group: Sequence[Loaded], restore: Restore) -> list[tuple[Loaded, Tensor | Outcome, float]]:
+    """Each picture with its result on the CPU, or the outcome "failed", and its seconds.
+
+    A batch that fails is tried again one by one: one picture's fault, or too little memory, is not the others'.
+    """
+    start = time.perf_counter()
+    pictures = [one.picture for one in group]
+    made = guarded(group[0].task, lambda: [result.cpu() for result in restore(pictures)])
+    seconds = (time.perf_counter() - start) / len(group)
+    if isinstance(made, list):
+        return [(one, result, seconds) for one, result in zip(group, made, strict=True)]
+    if len(group) == 1:
+        return [(group[0], made, seconds)]
+    return [alone for one in group for alone in restore_group([one], restore)]
+
+
+def write_result(loaded: Loaded, result: Tensor, seconds: float, *, overwrite: bool) -> Outcome:
+    """Save one result, (1, 3, H, W) in [-1, 1], with its picture's alpha. Raises PictureError."""
+    picture, target = loaded.picture, loaded.task.target
+    height, width = result.shape[-2:]
+    alpha = None if picture.alpha is None else resize_alpha(picture.alpha, height, width)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise PictureError(f"The folder {quoted(target.parent)} cannot be made ({reason}); choose another.") from error
+    save_png(to_pil(result, alpha), target, overwrite=overwrite, metadata=loaded.entries)
+    return Outcome(
+        task=loaded.task,
+        status="restored",
+        seconds=seconds,
+        size=(picture.width, picture.height),
+        result_size=(width, height),
+        notes=picture.notes,
+    )

@@ -1,0 +1,198 @@
+"""Jobs of many pictures: what is to be done, what became of it, and the processes that share it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+
+from gendrpix.images import SUFFIXES, PictureError, is_picture_name, quoted
+
+T = TypeVar("T")
+
+DEAD_S = 60.0
+"""Seconds without a change after which a half-written file is one of a killed run."""
+PART_NAME = re.compile(r"\.[0-9a-f]{16}\.png\.part")
+"""What `images.save_png` calls a file that is not whole yet."""
+COLUMNS = ("file", "result", "status", "seconds", "width", "height", "result_width", "result_height", "reason")
+"""Of the CSV report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One picture to restore, and where its result goes."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one task."""
+
+    task: Task
+    status: Literal["restored", "skipped", "failed"]
+    seconds: float | None = None
+    """The model's time, from the decoded picture to the restored pixels; a batch's is shared out equally."""
+    size: tuple[int, int] | None = None
+    """(width, height) of the picture."""
+    result_size: tuple[int, int] | None = None
+    """(width, height) of the result."""
+    notes: tuple[str, ...] = ()
+    """How the picture was read, where a user should know."""
+    reason: str = ""
+    """Why it failed, a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """Where the time of a job went."""
+
+    wall_s: float
+    """From the start to the last file written, without the loading of the weights."""
+    model_s: float
+    """Of it, within the model's call."""
+
+    @property
+    def share(self) -> float:
+        """The share of the wall time in which the model computed."""
+        return self.model_s / self.wall_s if self.wall_s > 0 else 0.0
+
+
+# What is to be done ------------------------------------------------------------------------------------------------
+
+
+def plan_tasks(inputs: Iterable[Path], output: Path) -> list[Task]:
+    """A task for each file, and for each picture below each folder, sorted, its place in the folder kept; none twice.
+
+    Hidden files and folders and `output` itself are left out of folders. Raises ValueError for what is not there, a
+    folder without pictures, and two inputs that would share a result.
+    """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; give a folder with -o.")
+    names: dict[Path, Path] = {}  # source => result's name within `output`
+    for given in inputs:
+        if given.is_dir():
+            for source in pictures_below(given, output):
+                names.setdefault(source, source.relative_to(given).with_suffix(".png"))
+        elif given.exists():
+            names.setdefault(given, Path(f"{given.stem}.png"))
+        else:
+            raise PictureError(f"{quoted(given)} is not there; check the path.")
+    owners: dict[str, Path] = {}
+    for source, name in names.items():
+        key = name.as_posix().casefold()  # some file systems do not tell a.png from A.png
+        if key in owners:
+            raise ValueError(
+                f"{owners[key]} and {source} would both become {output / name}; "
+                "restore them one by one into different folders."
+            )
+        owners[key] = source
+    return [Task(source=source, target=output / name) for source, name in names.items()]
+
+
+def pictures_below(folder: Path, output: Path) -> list[Path]:
+    """The picture files in a folder and its folders, sorted. Raises PictureError where there are none."""
+    found: list[Path] = []
+    skipped = output.resolve()
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if name[0] != "." and (here / name).resolve() != skipped)
+        inside = (here / name for name in sorted(files))
+        found.extend(path for path in inside if is_picture_name(path) and path.is_file())
+    if not found:
+        raise PictureError(f"The folder {quoted(folder)} holds no pictures ({', '.join(SUFFIXES)}); choose another.")
+    return found
+
+
+def sweep(tasks: Iterable[Task]) -> None:
+    """Remove the half-written files that a killed run has left in the results' folders."""
+    for folder in {task.target.parent for task in tasks}:
+        for path in folder.glob(".*.part") if folder.is_dir() else ():
+            if PART_NAME.fullmatch(path.name) and time.time() - path.stat().st_mtime > DEAD_S:
+                path.unlink(missing_ok=True)
+
+
+# Several processes -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """The processes that share a job, as `torchrun`, `accelerate launch` or MPI started them; or one alone."""
+
+    index: int = 0
+    count: int = 1
+    device: torch.device
+
+    def share(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """This process's tasks: every `count`-th. Raises ValueError unless all processes see the same list."""
+        names = "\n".join(str(task.target) for task in tasks)
+        if len(set(self.gather([names]))) > 1:
+            raise ValueError("The processes see different files; give all the same inputs and one shared folder.")
+        return tasks[self.index :: self.count]
+
+    def gather(self, items: list[T]) -> list[T]:
+        """All processes' items, in every process; waits for all."""
+        if self.count == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        gathered: list[T] = gather_object(items)
+        return gathered
+
+    def leave(self) -> None:
+        """End the processes' connection."""
+        if self.count > 1:
+            from accelerate import PartialState
+
+            PartialState().destroy_process_group()
+
+
+def join_crew(device: torch.device) -> Crew:
+    """The processes that the environment tells of; on CUDA each takes its own device.
+
+    They talk over gloo, for as long as the slowest needs: only file lists and reports are exchanged.
+    """
+    counts = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
+    if all(count == "1" for count in counts):
+        return Crew(device=device)
+    from accelerate import PartialState
+
+    state = PartialState(cpu=device.type == "cpu", backend="gloo", timeout=timedelta(days=30))
+    own = state.device if state.device.type == device.type else device
+    return Crew(index=state.process_index, count=state.num_processes, device=own)
+
+
+# The report --------------------------------------------------------------------------------------------------------
+
+
+def check_report(path: Path, overwrite: bool) -> None:
+    """Raise ValueError where the report would replace another file than an earlier report."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a file for the report.")
+    if path.exists() and not overwrite:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if file.readline().strip() != ",".join(COLUMNS):
+                raise ValueError(f"{path} exists already and is no report; choose another name or use --overwrite.")
+
+
+def write_report(outcomes: Iterable[Outcome], path: Path) -> None:
+    """One line a file, empty where there is no figure; written beside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for one in outcomes:
+            sizes = [*(one.size or ("", "")), *(one.result_size or ("", ""))]
+            seconds = "" if one.seconds is None else f"{one.seconds:.6f}"
+            writer.writerow([one.task.source, one.task.target, one.status, seconds, *sizes, one.reason])
+    part.replace(path)
