@@ -8,7 +8,7 @@ out is sRGB, with no EXIF data of the input in it.
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -277,12 +277,24 @@ def save_png(
         pixels = to_array(image.color, image.alpha, bits)
     else:
         pixels = to_array(image, None, bits)
+    with written_beside(path, overwrite=overwrite) as file:
+        write_png(file, pixels, metadata)
+    return path
+
+
+@contextlib.contextmanager
+def written_beside(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A new file beside `path` that gets its name when the body has ended; nothing is left where it fails.
+
+    An existing file is refused, before the body and after it, unless overwrite. PictureError where the file cannot
+    be written.
+    """
     part = path.with_name(f".{secrets.token_hex(8)}.png.part")
     try:
         if not overwrite and path.exists():
             raise FileExistsError(path)
         with part.open("xb") as file:
-            write_png(file, pixels, metadata)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         publish(part, path, overwrite)
@@ -296,7 +308,6 @@ def save_png(
     finally:
         with contextlib.suppress(OSError):  # it was renamed, or never made
             part.unlink()
-    return path
 
 
 def write_png(file: BinaryIO, pixels: NDArray[Any], metadata: Mapping[str, str]) -> None:

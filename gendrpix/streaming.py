@@ -1,0 +1,86 @@
+"""From a decoded picture to a PNG on disk, band by band: the result is never held as a whole.
+
+A picture of 12 megapixels enlarged four times has 192 megapixels, 2.3 GB as float32 and several times that on the way
+through a restorer. Here it takes the input, one row of tiles, and what the restorer needs for one tile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gendrpix.images import Picture, check_output_size, output_size, to_array, written_beside
+from gendrpix.png16 import PngStream, check_keyword
+from gendrpix.tiling import OVERLAP_PX, Predictor, check_tile, resize_rows, restore_bands
+
+
+def stream_png(
+    picture: Picture,
+    path: str | os.PathLike[str],
+    predict: Predictor,
+    *,
+    scale: float,
+    tile_px: int,
+    overlap_px: int = OVERLAP_PX,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    bits: int = 8,
+    overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Path:
+    """Enlarge and restore `picture` tile by tile into a PNG, with its alpha, and give back the path.
+
+    predict: pixels (1, 3, h, w) in [-1, 1] on `device` in `dtype` => the same, restored. progress hears the share
+    that is written, up to 1. Written beside and renamed when whole: an interruption leaves nothing.
+    Raises PictureError for a result beyond the limits, an existing file and a file that cannot be written, ValueError
+    for a tile that is too small.
+    """
+    path, size = Path(path), output_size(picture.height, picture.width, scale)
+    check_tile(tile_px)
+    check_output_size(*size)
+    for keyword in metadata or {}:
+        check_keyword(keyword)
+    channels = 3 if picture.alpha is None else 4
+    num_rows = 0
+    with written_beside(path, overwrite=overwrite) as file:
+        png = PngStream(file, size[1], size[0], channels=channels, bits=bits, metadata=metadata)
+        for band in restored_bands(picture, size, predict, tile_px, overlap_px, device=device, dtype=dtype):
+            bottom = num_rows + band.shape[-2]
+            alpha = None if picture.alpha is None else alpha_rows(picture.alpha, size, num_rows, bottom)
+            png.write(to_array(band, alpha, bits))
+            num_rows = bottom
+            if progress is not None:
+                progress(num_rows / size[0])
+        png.close()
+    return path
+
+
+def restored_bands(
+    picture: Picture,
+    size: tuple[int, int],
+    predict: Predictor,
+    tile_px: int,
+    overlap_px: int = OVERLAP_PX,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Tensor]:
+    """The restored bands from top to bottom, (1, 3, rows, W) on the CPU; the input is resized as it is needed."""
+
+    def read(top: int, bottom: int) -> Tensor:
+        return resize_rows(picture.color, size, top, bottom)
+
+    def restore(tile: Tensor) -> Tensor:
+        return predict(tile.to(device, dtype)).float().cpu()
+
+    return restore_bands(read, size, restore, tile_px, overlap_px)
+
+
+def alpha_rows(alpha: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
+    """Rows of `gendrpix.images.resize_alpha(alpha, *size)`, (1, 1, bottom - top, W) in [0, 1]."""
+    return (resize_rows(alpha * 2 - 1, size, top, bottom) + 1) / 2

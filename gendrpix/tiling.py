@@ -1,0 +1,181 @@
+"""Restoring a picture tile by tile, so that memory depends on the tile and not on the picture.
+
+Tiles begin at multiples of 8 pixels and are multiples of 8 wide, but for the last, which ends where the picture does:
+the 8-pixel grid, and with it PadCFG's offsets, lies in every tile as in the whole picture. Neighbours overlap. Of the
+overlap the outer quarters, which have seen least of their surroundings, are thrown away, and the middle half is
+blended smoothly; the weights of all tiles add up to 1 everywhere.
+
+A restorer is one callable here, pixels (B, 3, h, w) => (B, C, h, w), so that all three, guided or not, are treated
+alike. Not everything in a UNet is local (normalisation over the picture, attention beyond its windows), so that tiles
+are close to the whole picture's result, not equal to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gendrpix.specs import PATCH
+
+Predictor = Callable[[Tensor], Tensor]
+"""Pixels (B, 3, h, w) => (B, C, h, w) of the same sides."""
+RowReader = Callable[[int, int], Tensor]
+"""(top, bottom) => these rows of the picture, (B, 3, bottom - top, W)."""
+
+OVERLAP_PX = 64
+"""Pixels that neighbouring tiles share, at least."""
+MIN_TILE_PX = 2 * OVERLAP_PX
+"""Smallest side of a tile: no more than half of it is shared with one neighbour."""
+
+
+class Span(NamedTuple):
+    """Where a tile lies along one axis, in pixels: `start <= position < stop`."""
+
+    start: int
+    stop: int
+
+
+def check_tile(tile_px: int) -> int:
+    """The tile's side. Raises ValueError unless it is a multiple of 8 and large enough for the overlap."""
+    if tile_px < MIN_TILE_PX or tile_px % PATCH:
+        raise ValueError(
+            f"The tile has {tile_px} pixels a side; choose a multiple of {PATCH}, {MIN_TILE_PX} or more, "
+            "or no tile for the whole picture at once."
+        )
+    return tile_px
+
+
+def plan_spans(size_px: int, tile_px: int, overlap_px: int = OVERLAP_PX) -> tuple[Span, ...]:
+    """The tiles along an axis of `size_px` pixels: as few as can be, evenly spread; one if the axis fits.
+
+    Every start is a multiple of 8, neighbours share at least `overlap_px`, and the last stops at `size_px`.
+    """
+    if size_px <= tile_px:
+        return (Span(0, size_px),)
+    size, tile, overlap = (-(-pixels // PATCH) for pixels in (size_px, tile_px, overlap_px))  # in grid positions
+    count = -(-(size - overlap) // (tile - overlap))
+    starts = [index * (size - tile) // (count - 1) * PATCH for index in range(count)]
+    return tuple(Span(start, min(start + tile_px, size_px)) for start in starts)
+
+
+def blend_weights(spans: Sequence[Span], overlap_px: int = OVERLAP_PX) -> tuple[Tensor, ...]:
+    """For each span its weights, (stop - start,) float32 in [0, 1]; at every position they add up to 1.
+
+    Between neighbours a smooth step of half the overlap passes from one to the other, in the middle of what they
+    share. A span's weight is its own step less the next one's, so that the sum telescopes to 1.
+    """
+    ramp = overlap_px / 2
+    borders = [(left.stop + right.start) / 2 for left, right in pairwise(spans)]
+
+    def step(positions: Tensor, border: float) -> Tensor:
+        rise = ((positions + 0.5 - border) / ramp + 0.5).clamp(0, 1)
+        return rise * rise * (3 - 2 * rise)
+
+    weights = []
+    for index, span in enumerate(spans):
+        positions = torch.arange(span.start, span.stop, dtype=torch.float64)
+        own = step(positions, borders[index - 1]) if index else torch.ones_like(positions)
+        following = step(positions, borders[index]) if index < len(borders) else torch.zeros_like(positions)
+        weights.append((own - following).float())
+    return tuple(weights)
+
+
+def restore_tiled(pixels: Tensor, predict: Predictor, tile_px: int | None, overlap_px: int = OVERLAP_PX) -> Tensor:
+    """`predict` over tiles of `pixels`, (B, 3, H, W) => (B, C, H, W), blended; C and the dtype are the prediction's.
+
+    A tile as large as the picture, or None, is `predict(pixels)` itself.
+    """
+    height, width = pixels.shape[-2:]
+    if tile_px is None or max(height, width) <= tile_px:
+        return predict(pixels)
+    restored: Tensor | None = None
+    top = 0
+    for band in restore_bands(
+        lambda first, last: pixels[..., first:last, :], (height, width), predict, tile_px, overlap_px
+    ):
+        if restored is None:
+            restored = band.new_empty(*band.shape[:-2], height, width)
+        restored[..., top : top + band.shape[-2], :] = band
+        top += band.shape[-2]
+    assert restored is not None and top == height
+    return restored
+
+
+def restore_bands(
+    read: RowReader, size: tuple[int, int], predict: Predictor, tile_px: int, overlap_px: int = OVERLAP_PX
+) -> Iterator[Tensor]:
+    """The bands of `restore_tiled`'s result from top to bottom, (B, C, rows, W) each, as soon as they are final.
+
+    size: (height, width) of the picture. Only one row of tiles is held at a time, its pixels and its result.
+    """
+    rows, columns = (plan_spans(side, tile_px, overlap_px) for side in size)
+    row_weights, column_weights = blend_weights(rows, overlap_px), blend_weights(columns, overlap_px)
+    carried: Tensor | None = None  # what earlier rows of tiles have given to rows that are not final
+    for index, row in enumerate(rows):
+        strip, dtype = _blend_row(read(*row), predict, columns, column_weights)
+        strip *= row_weights[index].to(strip.device)[:, None]
+        if carried is not None:
+            strip[..., : carried.shape[-2], :] += carried
+        final = (rows[index + 1].start if index + 1 < len(rows) else row.stop) - row.start
+        yield strip[..., :final, :].to(dtype)
+        carried = strip[..., final:, :].clone()
+
+
+def _blend_row(
+    pixels: Tensor, predict: Predictor, columns: Sequence[Span], weights: Sequence[Tensor]
+) -> tuple[Tensor, torch.dtype]:
+    """One row of tiles, (B, 3, h, W) => (B, C, h, W) float32, and the prediction's dtype."""
+    strip: Tensor | None = None
+    for column, weight in zip(columns, weights, strict=True):
+        tile = predict(pixels[..., column.start : column.stop])
+        if strip is None:
+            strip = torch.zeros(*tile.shape[:-1], pixels.shape[-1], dtype=torch.float32, device=tile.device)
+        strip[..., column.start : column.stop] += tile * weight.to(tile.device)
+    assert strip is not None
+    return strip, tile.dtype
+
+
+# Resizing band by band ---------------------------------------------------------------------------------------------
+
+
+def resize_rows(x: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
+    """Rows `top` to `bottom` of `gendrpix.images.resize(x, *size)`, read from the rows of x that they depend on.
+
+    (B, C, H, W) float in [-1, 1] => (B, C, bottom - top, width), equal to the whole resize to float32's rounding.
+    """
+    height, width = size
+    if not 0 <= top < bottom <= height:
+        raise ValueError(f"Rows {top} to {bottom} were asked for; expected a part of 0 to {height}.")
+    if x.shape[-2:] == size:
+        return x[..., top:bottom, :].clamp(-1, 1)
+    first, weights = bicubic_rows(x.shape[-2], height, top, bottom)
+    context = x[..., first : first + weights.shape[1], :].float()
+    lines = context.shape[-2]
+    across = F.interpolate(context, size=(lines, width), mode="bicubic", antialias=True, align_corners=False)
+    return (weights.to(x.device) @ across).clamp(-1, 1).to(x.dtype)
+
+
+def bicubic_rows(in_px: int, out_px: int, top: int, bottom: int) -> tuple[int, Tensor]:
+    """(first input row, (bottom - top, rows) float32 weights) of an antialiased bicubic resize of one axis.
+
+    Keys' kernel with a = -1/2, widened by the reduction where the axis shrinks, cut off at the picture's edges and
+    normalised: what `torch.nn.functional.interpolate(mode="bicubic", antialias=True)` applies.
+    """
+    ratio = torch.tensor(in_px) / out_px  # float32 throughout, as there: its rounding is reproduced as well
+    widening = ratio.clamp(min=1)
+    centres = (torch.arange(top, bottom) + 0.5) * ratio
+    starts = (centres - 2 * widening + 0.5).long().clamp(min=0)
+    stops = (centres + 2 * widening + 0.5).long().clamp(max=in_px)
+    first, last = int(starts[0]), int(stops[-1])
+    rows = torch.arange(first, last)
+    distance = ((rows - centres[:, None] + 0.5) / widening).abs()
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weights = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+    weights = torch.where((rows >= starts[:, None]) & (rows < stops[:, None]), weights, 0.0)
+    return first, weights / weights.sum(dim=1, keepdim=True)
