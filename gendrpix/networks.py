@@ -83,6 +83,7 @@ def predict(unet: nn.Module, hidden: Tensor, prompt: Tensor, *, timestep: int, f
     `hidden` (B, C, h, w) is a latent or a pixel-unshuffled picture, `prompt` (1 or B, L, D).
 
     - "epsilon":  `(z - sigma_t * UNet(z)) / alpha_t`, GenDR's one step (arXiv 2503.06790)
+    - "v":        `alpha_t * z - sigma_t * UNet(z)`, the same step of a network that predicts velocity
     - "residual": `z + UNet(z)`
     - "direct":   `UNet(z)`
     """
@@ -100,4 +101,6 @@ def predict(unet: nn.Module, hidden: Tensor, prompt: Tensor, *, timestep: int, f
     if form == "residual":
         return hidden + output
     alpha, sigma = signal_and_noise(timestep)
+    if form == "v":
+        return alpha * hidden - sigma * output
     return (hidden - sigma * output) / alpha

@@ -24,7 +24,7 @@ COMPARED_OMEGA = 1.0
 FORMAT_VERSION = 1
 """Version of the saved pipeline configuration; a folder saved with another one is refused by name."""
 
-Form = Literal["epsilon", "residual", "direct"]
+Form = Literal["epsilon", "v", "residual", "direct"]
 Domain = Literal["pixel", "latent"]
 
 

@@ -42,12 +42,14 @@ def stage_words(stage: str, family: Path, photos: Path, run: Path, *, steps: int
         words += [f"--loop.{name.replace('_', '-')}", str(value)]
     if stage == "autoencoder":
         words += ["--start", "random"]
+    if stage in ("base", "teacher"):
+        words += ["--autoencoder", str(family / "autoencoder")]
     if stage == "teacher":
-        words += ["--autoencoder", str(family / "autoencoder"), "--pixel-crop-px", "16"]
+        words += ["--pixel-crop-px", "16", "--head-channels", "8"]
     if stage in ("adc", "pix"):
         words += ["--teacher", str(family / "gendr"), "--head-channels", "8", "--fit-crops", "4"]
     if stage == "pix":
-        words += ["--adc", str(family / "gendr-adc")]
+        words += ["--adc", str(family / "gendr-adc"), "--finish-crops", "4"]
     return words
 
 

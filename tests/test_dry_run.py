@@ -20,7 +20,10 @@ from training.dry_run import STUDENTS, _Kept, estimate_step
 LAUNCHERS = Path(__file__).resolve().parent.parent / "training" / "accelerate"
 
 
-@pytest.mark.parametrize(("stage", "millions"), [("teacher", 865.98), ("adc", 866.49), ("pix", 866.99)])
+SIZES = [("base", 865.98), ("teacher", 865.98), ("adc", 866.49), ("pix", 866.99)]
+
+
+@pytest.mark.parametrize(("stage", "millions"), SIZES)
 def test_a_step_at_full_size(stage: str, millions: float) -> None:
     config = PRESETS[stage]["sd21"]
     estimate = estimate_step(config, stage)
@@ -30,11 +33,21 @@ def test_a_step_at_full_size(stage: str, millions: float) -> None:
     with torch.device("meta"):
         unet = build_unet(spec, *RESTORER_SPECS[STUDENTS[stage]].channels(spec))
     assert estimate.groups["student"] == len(list(unet.parameters()))
-    assert ("heads" in estimate.groups) == (stage != "teacher")
+    assert ("heads" in estimate.groups) == (stage != "base")
     others = sum(count for role, count in estimate.parameters.items() if role not in ("student", "heads"))
-    heads = estimate.parameters.get("heads", 0)
-    assert estimate.state_bytes == (16 + 4 + 2) * estimate.parameters["student"] + 16 * heads + 4 * others
-    assert 1 << 30 < estimate.kept_bytes < 60 << 30
+    trained = estimate.parameters.get("heads", 0)
+    if stage == "teacher":  # rank 64 on q, k, v and out of every attention: 64 (in + out) weights each
+        adapters = estimate.parameters["fake score"] - estimate.parameters["base"]
+        assert estimate.groups["fake score"] == 2 * 4 * 32 and adapters == 64 * sum(lora_sides())
+        trained, others = trained + adapters, others - adapters
+    assert estimate.state_bytes == (16 + 4 + 2) * estimate.parameters["student"] + 16 * trained + 4 * others
+    assert 1 << 29 < estimate.kept_bytes < 60 << 30
+
+
+def lora_sides() -> list[int]:
+    """(in + out) of the four projections of self- and cross-attention in Stable Diffusion 2.1's 16 blocks."""
+    blocks = {320: 2 + 3, 640: 2 + 3, 1280: 2 + 1 + 3}
+    return [count * (4 * 2 * width + 2 * 2 * width + 2 * (1024 + width)) for width, count in blocks.items()]
 
 
 def test_the_presets_are_the_papers() -> None:

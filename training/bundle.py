@@ -113,12 +113,15 @@ def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters:
         weights.pop("perceptual", None)
     elif "perceptual" in weights:
         weights[f"perceptual ({settings['perceptual']})"] = weights.pop("perceptual")
+    if settings.get("score", "none") == "none":
+        weights.pop("score", None)
+    else:
+        weights[f"score distillation ({settings['score']})"] = weights.pop("score")
     if settings.get("backbone") == "none":
         weights.pop("adversarial", None)
     elif "adversarial" in weights:
-        weights[f"adversarial (features of {settings['backbone']}, real: {settings['real']})"] = weights.pop(
-            "adversarial"
-        )
+        real = settings.get("real", "truth")  # the teacher's stage knows no other
+        weights[f"adversarial (features of {settings['backbone']}, real: {real})"] = weights.pop("adversarial")
     return CARD.format(
         licence=config.licence,
         name=name,

@@ -13,6 +13,7 @@ Backbone = Literal["none", "gendr", "adc"]
 Perceptual = Literal["none", "encoder", "lpips-squeeze", "lpips-vgg"]
 RealImage = Literal["teacher", "truth"]
 Start = Literal["principal", "random"]
+Score = Literal["none", "vsd", "sid", "cid"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class DataConfig:
     """Side of the square training crop, a multiple of 8."""
     negative_probability: float = 0.1
     """Share of the samples trained with `c_neg`, whose target is the degraded input itself."""
+    zoom: tuple[float, float] = (0.5, 1.0)
+    """Range of a photo's reduction before it is cropped; smaller means sharper pixels and more of the scene."""
+    candidates: int = 2
+    """Places drawn for each crop, of which the one with the most detail is taken; 1 draws evenly."""
     num_workers: int = 1
     """Loader processes for each training process."""
 
@@ -101,13 +106,58 @@ class AutoencoderConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig(StageConfig):
-    """The one-step GenDR, supervised on latents and through the decoder on pixels."""
+class BaseConfig(StageConfig):
+    """A text-to-image UNet turned into a 16-channel-latent one: new ends, then the ordinary denoising objective."""
+
+    source: str = ""
+    """Folder or hub id of a Stable Diffusion 2.1 in diffusers' layout (`training.base.MIRRORS` names some). Empty:
+    random weights of the model family's geometry, and seeded prompt embeddings."""
+    autoencoder: str = ""
+    """Folder or hub id of the autoencoder whose latents are learnt."""
+    positive_prompt: str = "a sharp, detailed, high-quality photo"
+    """Text of `c_pos`, encoded once by the source's own text encoder."""
+    negative_prompt: str = "a blurry, noisy, low-quality photo with compression artefacts"
+    """Text of `c_neg`, with which the degraded pictures are learnt."""
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    """What a UNet from random weights predicts; a source's scheduler says it itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedConfig(StageConfig):
+    """What every stage with a discriminator shares: small trained heads over a frozen UNet's features."""
+
+    adversarial_weight: float = 0.05
+    """Weight of `softplus(-Disc)`; lambda 1 of arXiv 2602.10630."""
+    adversarial_start: int = 0
+    """Step from which the discriminator is trained and felt."""
+    discriminator_learning_rate: float = 2e-4
+    head_channels: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(JudgedConfig):
+    """The one-step GenDR: supervised on latents and pixels, and, with a base model, adversarial and distilled."""
 
     autoencoder: str = ""
     """Folder or hub id of the autoencoder."""
+    base: str = ""
+    """Folder or hub id of a base model, as the stage `base` exports it: the start, the real-score network and the
+    discriminator's backbone."""
     start: str = ""
-    """Folder or hub id of a GenDR to continue, with its prompt embeddings. Empty: random weights."""
+    """Folder or hub id of a GenDR to continue, with its prompt embeddings. Empty: the base, else random weights."""
+    backbone: Literal["none", "base"] = "none"
+    """Whose frozen features the discriminator sees. It takes latents; real is the truth."""
+    score: Score = "none"
+    """Score distillation (`training.scores`): none, or a term for which `base` is needed."""
+    score_weight: float = 1.0
+    score_alpha: float = 1.0
+    """Share of the Fisher divergence that SiD and CiD take off again; SiD's paper uses 1 and 1.2."""
+    score_timesteps: tuple[int, int] = (20, 980)
+    """Lowest, and one above the highest, timestep of the noise under which the scores are compared."""
+    fake_learning_rate: float = 1e-4
+    """Of the fake-score network, which follows the student's outputs."""
+    lora_rank: int = 0
+    """Rank of the fake-score network's adapters (needs peft). 0: the whole network is trained, and held twice."""
     latent_weight: float = 1.0
     """Weight of `|z_gt - z|_1`."""
     pixel_weight: float = 2.0
@@ -115,9 +165,16 @@ class TeacherConfig(StageConfig):
     pixel_crop_px: int = 96
     """Side of the part of each crop that is decoded for the pixel term, a multiple of 8."""
 
+    def __post_init__(self) -> None:
+        low, high = self.score_timesteps
+        if not 0 <= low < high <= 1000:
+            raise ValueError(f"score_timesteps is {low} {high}, expected 0 <= low < high <= 1000.")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank is {self.lora_rank}, expected 0 (no adapters) or more.")
+
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(StageConfig):
+class AdversarialConfig(JudgedConfig):
     """What the two stages of distillation share."""
 
     teacher: str = ""
@@ -126,12 +183,6 @@ class AdversarialConfig(StageConfig):
     """Weight of the L1 distance to the teacher."""
     backbone: Backbone = "gendr"
     """Whose frozen features the discriminator sees."""
-    adversarial_weight: float = 0.05
-    """Lambda 1 of the paper."""
-    adversarial_start: int = 0
-    """Step from which the discriminator is trained and felt."""
-    discriminator_learning_rate: float = 2e-4
-    head_channels: int = 64
     truth_weight: float = 0.0
     """Weight of `|y_gt - y_stu|_1` (or of the latents', where the student writes latents)."""
     real: RealImage = "teacher"
@@ -139,6 +190,8 @@ class AdversarialConfig(StageConfig):
     fit_crops: int = 0
     """Crops to fit the replaced end of the UNet to by least squares before training. 0: fresh random (or, for
     `conv_out` in the residual form, zero) weights."""
+    target_cache: Path | None = None
+    """Folder where the teacher's targets are kept between runs (`training.targets`). None: computed at each step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,12 +249,27 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             loop=_mini(1500, batch=16, learning_rate=1e-3, final_learning_rate=2e-5),
         ),
     },
+    "base": {
+        "mini": BaseConfig(preset="mini", loop=_mini(2000, batch=8, learning_rate=4e-4)),
+        "sd21": BaseConfig(preset="sd21", model="sd21", data=_SD21_DATA, loop=_sd21(steps=50_000)),
+    },
     "teacher": {
         "mini": TeacherConfig(
             preset="mini",
             loop=_mini(1500, learning_rate=4e-4),
         ),
-        "sd21": TeacherConfig(preset="sd21", model="sd21", pixel_crop_px=256, data=_SD21_DATA, loop=_sd21()),
+        "sd21": TeacherConfig(
+            preset="sd21",
+            model="sd21",
+            pixel_crop_px=256,
+            backbone="base",
+            discriminator_learning_rate=1e-5,
+            score="cid",
+            fake_learning_rate=1e-5,
+            lora_rank=64,
+            data=_SD21_DATA,
+            loop=_sd21(),
+        ),
     },
     "adc": {
         "mini": AdcConfig(preset="mini", truth_weight=0.5, fit_crops=256, loop=_mini(1000, learning_rate=3e-4)),

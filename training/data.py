@@ -317,7 +317,8 @@ def open_crops(config: DataConfig, seed: int) -> tuple[CropDataset, CropDataset]
         scale=config.scale,
         degradation=preset,
         negative_probability=config.negative_probability,
-        candidates=2,
+        zoom=config.zoom,
+        candidates=config.candidates,
     )
     check = dataclasses.replace(train, negative_probability=0.0, flips=False, in_turn=True, candidates=4)
     return (

@@ -22,15 +22,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from gendrpix.codecs import LatentCodec, PixelCodec
 from gendrpix.networks import Autoencoder, build_autoencoder, build_unet, predict, signal_and_noise
 from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
-from training.config import AdversarialConfig, AutoencoderConfig, PixConfig, StageConfig, TeacherConfig
+from training.config import (
+    AdversarialConfig,
+    AutoencoderConfig,
+    BaseConfig,
+    JudgedConfig,
+    PixConfig,
+    StageConfig,
+    TeacherConfig,
+)
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.losses import discriminator_loss, generator_loss, l1_loss, randpad
 from training.perceptual import EncoderFeatureLoss
+from training.scores import Denoiser, ScoreDistillation
 
 GIBIBYTE = 1 << 30
 SHARE_OF_PEAK = 0.4
 """Of the speed of a large matrix product, what a training step is expected to reach."""
-STUDENTS = {"teacher": "gendr", "adc": "gendr-adc", "pix": "gendr-pix"}
+STUDENTS = {"base": "gendr", "teacher": "gendr", "adc": "gendr-adc", "pix": "gendr-pix"}
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -39,9 +48,9 @@ class Estimate:
     """What one process of a stage takes, counted and not measured."""
 
     parameters: dict[str, int]
-    """Role => number of parameters; "student" and "heads" are trained, the others frozen."""
+    """Role => number of parameters, trained or frozen."""
     groups: dict[str, int]
-    """Optimiser => number of tensors that it steps."""
+    """Trained role => number of tensors that its optimiser steps."""
     state_bytes: int
     """Weights, gradients, AdamW's two moments, the average; float32, and the half-precision copies of autocast."""
     kept_bytes: int
@@ -84,7 +93,9 @@ def estimate_step(config: StageConfig, stage: str) -> Estimate:
     kept = _Kept()
     signal_and_noise(spec.timestep)  # kept from here on; the meta device has no numbers
     with torch.device("meta"), _plain_attention(), FlopCounterMode(display=False) as counter:
-        if isinstance(config, AutoencoderConfig):
+        if isinstance(config, BaseConfig):
+            models = _base_step(config, spec, dtype, kept)
+        elif isinstance(config, AutoencoderConfig):
             models = _autoencoder_step(config, spec, dtype, kept)
         elif isinstance(config, TeacherConfig):
             models = _teacher_step(config, spec, dtype, kept)
@@ -93,14 +104,15 @@ def estimate_step(config: StageConfig, stage: str) -> Estimate:
         else:
             raise ValueError(f"There is no dry run of the stage {stage!r}.")
     parameters = {role: sum(p.numel() for p in model.parameters()) for role, model in models.items()}
-    trained = {role: count for role, count in parameters.items() if role in ("student", "heads")}
+    stepped = {role: [p for p in model.parameters() if p.requires_grad] for role, model in models.items()}
+    trained = {role: sum(p.numel() for p in weights) for role, weights in stepped.items() if weights}
     bytes_each = 4 + 4 + 8  # weight, gradient, AdamW
     state = sum(trained.values()) * bytes_each + 4 * (sum(parameters.values()) - sum(trained.values()))
     state += 4 * trained["student"] if config.loop.ema_decay else 0
     state += 2 * trained["student"] if dtype is not torch.float32 else 0
     return Estimate(
         parameters=parameters,
-        groups={role: len(list(models[role].parameters())) for role in trained},
+        groups={role: len(stepped[role]) for role in trained},
         state_bytes=state,
         kept_bytes=kept.total + kept.largest_recomputed,
         flops=counter.get_total_flops(),
@@ -121,19 +133,79 @@ def _autoencoder_step(
     return {"student": model}
 
 
+def _base_step(config: BaseConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept) -> dict[str, nn.Module]:
+    autoencoder, codec = _frozen_autoencoder(spec, dtype)
+    unet = _student(config, "base", spec, dtype, kept)
+    with torch.no_grad():
+        z = codec.encode(_pixels(config, dtype))
+    with kept.counted():
+        loss = Denoiser(unet, "epsilon").denoising_loss(z, z, [spec.timestep] * len(z), _prompt(spec, dtype))
+    loss.backward()
+    return {"student": unet, "autoencoder": autoencoder}
+
+
 def _teacher_step(config: TeacherConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept) -> dict[str, nn.Module]:
     autoencoder, codec = _frozen_autoencoder(spec, dtype)
     unet = _student(config, "teacher", spec, dtype, kept)
     with torch.no_grad():
         z, target = (codec.encode(_pixels(config, dtype)) for _ in range(2))
+    models: dict[str, nn.Module] = {"student": unet, "autoencoder": autoencoder}
+    judge, scores = _base_terms(config, spec, dtype, kept, models)
+    form = "epsilon" if judge or scores else spec.forms["gendr"]
     with kept.counted():
-        result = predict(unet, z, _prompt(spec, dtype), timestep=spec.timestep, form=spec.forms["gendr"])
+        result = predict(unet, z, _prompt(spec, dtype), timestep=spec.timestep, form=form)
         loss = l1_loss(result, target)
         if config.pixel_weight:
             side = min(config.pixel_crop_px, config.data.crop_px) // 8
             loss = loss + codec.decode(result[..., :side, :side]).abs().mean()
+        if judge:
+            loss = loss + generator_loss(judge(result))
+        if scores:
+            loss = loss + scores.at(result, target, [spec.timestep] * len(result), torch.randn_like(result))
     loss.backward()
-    return {"student": unet, "autoencoder": autoencoder}
+    if judge:
+        discriminator_loss(judge(target), judge(result.detach())).backward()
+    if scores:
+        scores.fake.keep_trainable(trainable=True)
+        z, times = result.detach(), [spec.timestep] * len(result)
+        scores.fake.denoising_loss(z, torch.randn_like(z), times, scores.prompt).backward()
+    return models
+
+
+def _base_terms(
+    config: TeacherConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept, models: dict[str, nn.Module]
+) -> tuple[Callable[[Tensor], Tensor] | None, ScoreDistillation | None]:
+    """The discriminator and the score distillation that the teacher's settings ask for; adds their models."""
+    judge = scores = None
+    if config.backbone == "none" and config.score == "none":
+        return judge, scores
+    base = _cast(build_unet(spec, spec.latent_channels, spec.latent_channels), dtype).requires_grad_(False)
+    models["base"] = base
+    if config.loop.gradient_checkpointing:
+        kept.watch_checkpoints(base)
+    if config.backbone != "none":
+        judge = _judge(config, base, spec, dtype, models)
+    if config.score != "none":
+        plain = dataclasses.replace(config, loop=dataclasses.replace(config.loop, gradient_checkpointing=False))
+        scores = ScoreDistillation(plain, base, _prompt(spec, dtype), "epsilon")
+        models["fake score"] = scores.fake.unet
+        if config.loop.gradient_checkpointing:
+            kept.watch_checkpoints(scores.fake.unet)
+    return judge, scores
+
+
+def _judge(
+    config: JudgedConfig, seen: Any, spec: ModelSpec, dtype: torch.dtype, models: dict[str, nn.Module]
+) -> Callable[[Tensor], Tensor]:
+    """Hidden maps => the judgements of heads on `seen`'s features; adds the heads to the models."""
+    features = FrozenFeatures(seen, _prompt(spec, dtype), spec.timestep)
+    heads = models["heads"] = DiscriminatorHeads(features.channels, config.head_channels)
+
+    def judge(hidden: Tensor) -> Tensor:
+        judgements: Tensor = heads(features(hidden))
+        return judgements
+
+    return judge
 
 
 def _distillation_step(
@@ -151,15 +223,13 @@ def _distillation_step(
         seen = adc if config.backbone == "adc" else teacher
     if config.loop.gradient_checkpointing:
         kept.watch_checkpoints(seen)
-    features = FrozenFeatures(seen, prompt, spec.timestep)
-    heads = models["heads"] = DiscriminatorHeads(features.channels, config.head_channels)
+    judge = _judge(config, seen, spec, dtype, models)
 
     def logits(result: Tensor) -> Tensor:
         if stage == "pix":
             shifted = randpad(result, [(3, 5)] * len(result))
             result = (grid if config.backbone == "adc" else latents).encode(shifted)
-        judgements: Tensor = heads(features(result))
-        return judgements
+        return judge(result)
 
     with torch.no_grad():
         target = predict(teacher, latents.encode(pixels), prompt, timestep=spec.timestep, form=spec.forms["gendr"])

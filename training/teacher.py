@@ -1,32 +1,47 @@
 """Stage `teacher`: the one-step GenDR, `D(f(E(x)))`, on the latents of a frozen autoencoder.
 
-The `mini` teacher has no base model to start from: it is supervised, on latents and through the decoder on pixels.
+    L = wl |z_gt - z|_1 + wp |y_gt - D(z)|_1 + wa softplus(-Disc(z)) + ws L_score
+
+The last two are GenDR's (arXiv 2503.06790) and need a base model, which starts the student, gives the discriminator
+its features, and is the real-score network. Without one, as at `mini`, the teacher is supervised alone.
 """
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from gendrpix.codecs import LatentCodec
-from gendrpix.networks import build_unet, initial_prompts, predict
+from gendrpix.networks import Autoencoder, build_unet, initial_prompts, predict
 from gendrpix.pipelines import GenDRPipeline
-from gendrpix.specs import PATCH, find_model
+from gendrpix.specs import PATCH, ModelSpec, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained, load_trained_autoencoder
 from training.config import TeacherConfig
 from training.data import open_crops
+from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.identity import start_as_identity
-from training.losses import l1_loss
+from training.losses import discriminator_loss, generator_loss, l1_loss, positives
 from training.run import Run, keep_trainable
+from training.scores import ScoreDistillation
 from training.validation import held_out, validate
 
 
 def train(config: TeacherConfig) -> Path:
     """Train, resuming where the run folder stands; returns the folder of the exported pipeline."""
     # Set-up
+    adversarial = config.backbone != "none" and config.adversarial_weight > 0
+    scored = config.score != "none" and config.score_weight > 0
+    if (adversarial or scored) and not config.base:
+        wish = f"--score {config.score}" if scored else f"--backbone {config.backbone}"
+        raise ValueError(
+            f"{wish} needs a base model, and none was named: pass --base with the folder of one (the stage `base` "
+            "makes it), or --score none --backbone none for a supervised teacher."
+        )
     run = Run(config, "teacher")
     accelerator, loop = run.accelerator, config.loop
     device = accelerator.device
@@ -41,29 +56,40 @@ def train(config: TeacherConfig) -> Path:
     autoencoder = load_trained_autoencoder(config.autoencoder, spec).to(device)
     keep_trainable(autoencoder, trainable=False)
     codec = LatentCodec(autoencoder)
-    form, prompts = spec.forms["gendr"], initial_prompts(spec, loop.seed).to(device)
-    if config.start:
-        begun = load_trained(GenDRPipeline, config.start, "--start", spec, vae=autoencoder)
-        unet, form, prompts = begun.unet.train(), begun.config.form, begun.prompts.to(device)
-    else:
-        unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
-        if form == "residual":
-            torch.nn.init.zeros_(unet.conv_out.weight)  # begins as the identity
-        elif form == "direct":
-            start_as_identity(unet)
+    base = load_trained(GenDRPipeline, config.base, "--base", spec, vae=autoencoder).to(device) if config.base else None
+    unet, prompts, form = _start(config, spec, autoencoder, base)
+    prompts = prompts.to(device)
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     ema = Average(unet, loop.ema_decay)
+    if base is not None:
+        keep_trainable(base.unet, trainable=False)
+    if adversarial:
+        assert base is not None
+        features = FrozenFeatures(base.unet, prompts[:1], spec.timestep)
+        heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
+        if loop.gradient_checkpointing:
+            base.unet.enable_gradient_checkpointing()
+    if scored:
+        assert base is not None
+        scores = ScoreDistillation(config, base.unet, prompts[:1], base.config.form)
 
     def student(hidden: Tensor, prompt: Tensor) -> Tensor:
         """Latents => restored latents."""
         return predict(unet, hidden, prompt, timestep=spec.timestep, form=form)
 
-    # Optimiser
+    # Optimisers
     optimizer = run.optimizer(unet.parameters())
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(ema)
+    if adversarial:
+        heads_optimizer = torch.optim.AdamW(
+            heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
+        )
+        accelerator.register_for_checkpointing(heads, heads_optimizer)
+    if scored:
+        accelerator.register_for_checkpointing(scores.fake, scores.optimizer)
 
     # Resume
     first_step = run.resume()
@@ -71,11 +97,14 @@ def train(config: TeacherConfig) -> Path:
 
     # Loop
     for step, batch in run.batches(crops, first_step):
-        pixels, negative = batch["hq"], batch["negative"]
-        target_pixels = torch.where(negative[:, None, None, None], batch["lq"], pixels)
+        negative, indices = batch["negative"], batch["index"].tolist()
+        target_pixels = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
         with accelerator.accumulate(unet), accelerator.autocast():
             with torch.no_grad():
                 z_lq, z_target = codec.encode(torch.cat([batch["lq"], target_pixels])).chunk(2)
+
+            # Generator phase: the terms of a distribution see the samples trained with c_pos alone
+            shown = positives(negative, config.data.negative_probability)
             z = student(z_lq, prompts[negative.long()]).float()
             latent = l1_loss(z, z_target)
             loss = config.latent_weight * latent
@@ -85,7 +114,34 @@ def train(config: TeacherConfig) -> Path:
                 pixel = l1_loss(codec.decode(z_part).float(), y_part)
                 loss = loss + config.pixel_weight * pixel
                 terms["pixel"] = pixel.detach()
+            judged = adversarial and step >= config.adversarial_start
+            if judged:
+                keep_trainable(heads, trainable=False)
+                fooled = generator_loss(heads(features(z)), shown)
+                loss = loss + config.adversarial_weight * fooled
+                terms["generator"] = fooled.detach()
+            if scored:
+                score = scores.term(z, z_target, indices, shown)
+                loss = loss + config.score_weight * score
+                terms[config.score] = score.detach()
             run.update(loss, optimizer, unet.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+
+            # Discriminator phase
+            if judged:
+                keep_trainable(heads, trainable=True)
+                with torch.no_grad():
+                    maps = [features(latents) for latents in (z_target, z.detach())]
+                judgement = discriminator_loss(heads(maps[0]), heads(maps[1]), shown)
+                terms["discriminator"] = judgement.detach()
+                rate = config.discriminator_learning_rate
+                run.update_replica(judgement, heads_optimizer, heads.parameters(), rate, step)
+
+            # Fake-score phase
+            if scored:
+                followed = scores.follow(z, indices, shown)
+                terms["fake"] = followed.detach()
+                rate = config.fake_learning_rate
+                run.update_replica(followed, scores.optimizer, scores.fake.trained.values(), rate, step)
         if not accelerator.sync_gradients:
             continue
         ema.step(unet.parameters())
@@ -110,6 +166,24 @@ def train(config: TeacherConfig) -> Path:
     weights = export(accelerator, {"gendr": pipeline}, run.folder / "weights")
     run.finish()
     return weights / "gendr"
+
+
+def _start(
+    config: TeacherConfig, spec: ModelSpec, autoencoder: Autoencoder, base: GenDRPipeline | None
+) -> tuple[UNet2DConditionModel, Tensor, str]:
+    """The student's first weights, its prompt embeddings and its form: an earlier GenDR, the base, or random ones."""
+    if config.start:
+        begun = load_trained(GenDRPipeline, config.start, "--start", spec, vae=autoencoder)
+        return begun.unet.requires_grad_(True).train(), begun.prompts, begun.config.form
+    if base is not None:
+        return copy.deepcopy(base.unet).requires_grad_(True).train(), base.prompts, base.config.form
+    form = spec.forms["gendr"]
+    unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
+    if form == "residual":
+        torch.nn.init.zeros_(unet.conv_out.weight)  # begins as the identity
+    elif form == "direct":
+        start_as_identity(unet)
+    return unet, initial_prompts(spec, config.loop.seed), form
 
 
 def _same_part(z: Tensor, pixels: Tensor, crop_px: int, step: int) -> tuple[Tensor, Tensor]:
