@@ -1,5 +1,7 @@
 """The closed-form start of a UNet's replaced ends."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from models import TINY
@@ -22,19 +24,18 @@ def test_a_convolution_is_recovered_from_its_own_outputs() -> None:
     torch.testing.assert_close(fitted.bias, wanted.bias, atol=1e-5, rtol=0)
 
 
-def test_the_fit_is_ridge_regression_and_reports_its_share() -> None:
+def test_the_fit_is_ridge_regression_around_the_present_weights_and_reports_its_share() -> None:
     torch.manual_seed(0)
     conv, inputs, outputs = nn.Conv2d(2, 1, 3, padding=1), torch.randn(3, 2, 6, 6), torch.randn(3, 1, 6, 6)
     fit = ConvRegression(conv)
     fit.add(inputs, outputs)
+    start = torch.cat([conv.weight.detach().flatten(), conv.bias.detach()]).double()[:, None]
     share = fit.solve(ridge=0.5)
     rows = nn.functional.unfold(inputs, 3, padding=1).movedim(1, -1).reshape(-1, 18)
     rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1).double()
     targets = outputs.movedim(1, -1).reshape(-1, 1).double()
     penalty = (0.5 * rows.square().sum(0)).sqrt().diag()  # as rows of an ordinary least-squares problem
-    solution = torch.linalg.lstsq(
-        torch.cat([rows, penalty]), torch.cat([targets, torch.zeros(19, 1).double()])
-    ).solution
+    solution = torch.linalg.lstsq(torch.cat([rows, penalty]), torch.cat([targets, penalty @ start])).solution
     torch.testing.assert_close(conv.weight.flatten().double(), solution[:-1, 0], atol=1e-5, rtol=0)
     left = (targets - rows @ solution).square().sum() / targets.square().sum()
     assert share == pytest.approx(1 - float(left), abs=1e-6)
@@ -50,8 +51,13 @@ def test_both_ends_of_a_unet_are_fitted() -> None:
     with torch.no_grad():
         wanted = [source(x, 500, prompt).sample for x in inputs]
         replace_conv_out(student, 4, zero=True)
-        share = fit_conv_out(student, zip(inputs, wanted, strict=True), lambda x: student(x, 500, prompt), ridge=1e-9)
-        assert share == pytest.approx(1, abs=1e-4)
+
+        def outputs() -> Iterator[torch.Tensor]:
+            for x, y in zip(inputs, wanted, strict=True):
+                student(x, 500, prompt)
+                yield y
+
+        assert fit_conv_out(student, outputs(), ridge=1e-9) == pytest.approx(1, abs=1e-4)
         torch.testing.assert_close(student(inputs[0], 500, prompt).sample, wanted[0], atol=1e-2, rtol=0)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,11 +20,12 @@ from gendrpix.specs import RESTORER_SPECS, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import AdcConfig
-from training.data import first_batches, open_crops
+from training.data import open_crops, sample_batches
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.leastsquares import fit_conv_in
 from training.losses import discriminator_loss, generator_loss, l1_loss, positives
 from training.run import Run, keep_trainable
+from training.targets import open_targets
 from training.validation import held_out, validate
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def train(config: AdcConfig) -> Path:
     in_channels, _ = RESTORER_SPECS["gendr-adc"].channels(spec)
     unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
     if config.fit_crops and run.fresh:
-        begun = first_batches(crops, config.fit_crops, device)
+        begun = sample_batches(crops, config.fit_crops, device)
         pairs = ((pixel_grid.encode(b["lq"]), teacher.unet.conv_in(latents.encode(b["lq"]))) for b in begun)
         logger.info("adc: the fitted conv_in gives %.1f%% of the teacher's features", 100 * fit_conv_in(unet, pairs))
     unet.to(device, memory_format=torch.channels_last)
@@ -60,6 +62,7 @@ def train(config: AdcConfig) -> Path:
         for differentiated in (unet, teacher.unet):
             differentiated.enable_gradient_checkpointing()
     ema = Average(unet, loop.ema_decay)
+    targets = open_targets(config, "adc", teacher, crops)
     features = FrozenFeatures(teacher.unet, prompts[:1], spec.timestep)
     heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
@@ -67,6 +70,12 @@ def train(config: AdcConfig) -> Path:
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored latents."""
         return predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=spec.forms["gendr-adc"])
+
+    def teach(pixels: Tensor, truth: Tensor, negative: Tensor) -> dict[str, Tensor]:
+        """The latents of the teacher's restoration and of the truth; a negative sample's target is its own input."""
+        z_lq, z_truth = latents.encode(torch.cat([pixels, truth])).chunk(2)
+        z = predict(teacher_unet, z_lq, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
+        return {"teacher": torch.where(negative[:, None, None, None], z_lq, z), "truth": z_truth}
 
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
@@ -85,11 +94,10 @@ def train(config: AdcConfig) -> Path:
         negative = batch["negative"]
         target_pixels = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
         with accelerator.accumulate(unet), accelerator.autocast():
-            # Teacher: a negative sample's target is its own input
+            # Teacher
             with torch.no_grad():
-                z_lq, z_truth = latents.encode(torch.cat([batch["lq"], target_pixels])).chunk(2)
-                z_restored = predict(teacher_unet, z_lq, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
-                z_teacher = torch.where(negative[:, None, None, None], z_lq, z_restored)
+                taught = targets(batch["index"].tolist(), partial(teach, batch["lq"], target_pixels, negative), device)
+                z_teacher, z_truth = taught["teacher"], taught["truth"]
 
             # Generator phase
             keep_trainable(heads, trainable=False)
@@ -133,6 +141,7 @@ def train(config: AdcConfig) -> Path:
             run.save(step + 1)
 
     # Export
+    targets.flush()
     own = finished(accelerator, unet, ema)
     pipeline = GenDRAdcPipeline(
         unet=own,

@@ -213,6 +213,9 @@ class PixConfig(AdversarialConfig):
     mfs_weight: float = 0.1
     """Lambda 3 of the paper."""
     mfs_radius: int = 1
+    finish_crops: int = 0
+    """Crops to which `conv_out` is fitted once more by least squares when training ends, near where it stands: takes
+    out the 8-pixel pattern that noisy steps leave. 0: not."""
     randpad: bool = True
     """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
 
@@ -282,6 +285,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             truth_weight=2.0,
             real="truth",
             fit_crops=512,
+            finish_crops=1024,
             loop=_mini(2000, learning_rate=3e-4),
         ),
         "sd21": PixConfig(

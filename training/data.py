@@ -347,12 +347,12 @@ def step_sampler(
     return (list(range(first, first + batch)) for first in firsts)
 
 
-def first_batches(
-    dataset: Dataset[dict[str, Tensor]], count: int, device: torch.device, batch: int = 8
+def sample_batches(
+    dataset: Dataset[dict[str, Tensor]], count: int, device: torch.device, *, start: int = 0, batch: int = 8
 ) -> Iterator[dict[str, Tensor]]:
-    """The first `count` samples, collated and moved: for what looks at data before training."""
-    for first in range(0, count, batch):
-        items = [dataset[i] for i in range(first, min(first + batch, count))]
+    """`count` samples from `start` on, collated and moved: for what looks at data before and after training."""
+    for first in range(start, start + count, batch):
+        items = [dataset[i] for i in range(first, min(first + batch, start + count))]
         yield {name: torch.stack([item[name] for item in items]).to(device) for name in items[0]}
 
 

@@ -1,8 +1,10 @@
-"""A closed-form start for the end of a UNet that a stage replaces: ridge regression instead of random weights."""
+"""Closed-form weights for the ends of a UNet, by ridge regression: a start for an end that a stage replaces, and a
+finish that takes out of a trained one what the last noisy steps left, above all a pattern of 8 pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -13,8 +15,8 @@ from torch.nn import functional as F
 class ConvRegression:
     """The least-squares weights of a 3 x 3 convolution, from inputs and wanted outputs seen batch by batch.
 
-    Minimises `|conv(x) - y|^2` plus `ridge` times each weight's square scaled by its input's mean square, with one
-    linear system whose size does not depend on the number of pictures.
+    Minimises `|conv(x) - y|^2` plus `ridge` times the square of each weight's distance from where it stands, scaled by
+    its input's energy: one linear system whose size does not depend on the number of pictures.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -42,8 +44,10 @@ class ConvRegression:
         """Write the weights into the convolution; returns the share of the wanted outputs' energy that they give."""
         if not self._seen:
             raise ValueError("Nothing to fit: no picture was added.")
-        scale = self._inputs.diagonal().clamp_min(1e-8)
-        weights = torch.linalg.solve(self._inputs + torch.diag(ridge * scale), self._outputs)
+        penalty = torch.diag(ridge * self._inputs.diagonal().clamp_min(1e-8))
+        start = torch.cat([self.conv.weight.flatten(1), self.conv.bias[:, None]], dim=1)  # type: ignore[index]
+        sought = self._outputs + penalty @ start.T.double().cpu()
+        weights = torch.linalg.solve(self._inputs + penalty, sought)
         taps = weights[:-1].T.reshape(self.conv.weight.shape)
         self.conv.weight.copy_(taps)
         self.conv.bias.copy_(weights[-1])  # type: ignore[union-attr]
@@ -64,24 +68,19 @@ def fit_conv_in(unet: UNet2DConditionModel, pairs: Iterable[tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def fit_conv_out(
-    unet: UNet2DConditionModel,
-    pairs: Iterable[tuple[Tensor, Tensor]],
-    run: Callable[[Tensor], object],
-    ridge: float = 0.1,
-) -> float:
-    """Fit `conv_out` to pairs of (the UNet's input, its wanted output); `run` evaluates the UNet on an input.
+def fit_conv_out(unet: UNet2DConditionModel, wanted: Iterable[Tensor], ridge: float = 0.1) -> float:
+    """Fit `conv_out` to the outputs wanted of it, on the features that the UNet itself gives.
 
-    The features before `conv_out` are the UNet's own. Returns the share of the wanted outputs' energy explained.
+    `wanted` must run the UNet on an input just before it yields what `conv_out` should have given there.
+    Returns the share of the wanted outputs' energy explained.
     """
     fit = ConvRegression(unet.conv_out)
-    seen: list[Tensor] = []
-    hook = unet.conv_out.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    features: list[Tensor] = []
+    hook = unet.conv_out.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
     try:
-        for inputs, wanted in pairs:
-            seen.clear()
-            run(inputs)
-            fit.add(seen[0], wanted)
+        for outputs in wanted:
+            fit.add(features[-1], outputs)
+            features.clear()
     finally:
         hook.remove()
     return fit.solve(ridge)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -23,12 +23,13 @@ from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import PixConfig
-from training.data import first_batches, open_crops
+from training.data import open_crops, sample_batches
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.leastsquares import fit_conv_out
 from training.losses import discriminator_loss, draw_offsets, generator_loss, l1_loss, mfs_loss, positives, randpad
 from training.perceptual import build_perceptual_loss
 from training.run import Run, keep_trainable
+from training.targets import open_targets
 from training.validation import held_out, validate
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,17 @@ def train(config: PixConfig) -> Path:
         z = predict(teacher.unet, z, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
         return latents.decode(z).float()
 
+    def wanted(start: int, count: int) -> Iterator[Tensor]:
+        """Run the student on samples, yielding what its `conv_out` should have given: the truth, where it counts."""
+        for batch in sample_batches(crops, count, device, start=start):
+            x, negative = batch["lq"], batch["negative"]
+            student(x, prompts[negative.long()])
+            target = batch["hq"] if config.truth_weight else teach(x)
+            target = torch.where(negative[:, None, None, None], x, target)
+            yield pixel_grid.encode(target - x if form == "residual" else target)
+
     if config.fit_crops and not config.start and run.fresh:
-        begun = first_batches(crops, config.fit_crops, device)
-        share = fit_conv_out(unet, _wanted(config, begun, teach, form), lambda x: student(x, prompts[:1]))
+        share = fit_conv_out(unet, wanted(0, config.fit_crops))
         logger.info("pix: the fitted conv_out gives %.1f%% of what it should add", 100 * share)
     unet.to(device, memory_format=torch.channels_last)
     seen = adc.unet if config.backbone == "adc" else teacher.unet
@@ -78,6 +87,7 @@ def train(config: PixConfig) -> Path:
         for differentiated in (unet, seen):
             differentiated.enable_gradient_checkpointing()
     ema = Average(unet, loop.ema_decay)
+    targets = open_targets(config, "pix", teacher, crops)
     features = FrozenFeatures(seen, prompts[:1], spec.timestep)
     heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
@@ -109,7 +119,8 @@ def train(config: PixConfig) -> Path:
             y_teacher = y_truth
             if config.distill_weight or config.real == "teacher":
                 with torch.no_grad():
-                    y_teacher = torch.where(negative[:, None, None, None], batch["lq"], teach(batch["lq"]))
+                    y_taught = targets(indices, lambda x=batch["lq"]: {"teacher": teach(x)}, device)["teacher"]
+                    y_teacher = torch.where(negative[:, None, None, None], batch["lq"], y_taught)
 
             # Generator phase
             keep_trainable(heads, trainable=False)
@@ -158,7 +169,13 @@ def train(config: PixConfig) -> Path:
             run.save(step + 1)
 
     # Export
-    own = finished(accelerator, unet, ema)
+    targets.flush()
+    own = unet = finished(accelerator, unet, ema)
+    if config.finish_crops:
+        with torch.no_grad():
+            fit_conv_out(own, wanted(loop.steps * loop.batch * loop.accumulate, config.finish_crops), ridge=0.5)
+            figures = validate(lambda x: student(x, prompts[:1]), checked, run.sample_picture(loop.steps))
+        logger.info("pix: after the fit of conv_out: held-out PSNR %.3f", figures["held_out_psnr"])
     pipeline = GenDRPixPipeline(unet=own, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name)
     weights = export(accelerator, {"gendr-pix": pipeline}, run.folder / "weights")
     run.finish()
@@ -175,16 +192,3 @@ def _start(config: PixConfig, adc: GenDRAdcPipeline, spec: ModelSpec) -> UNet2DC
         unet = replace_conv_out(copy.deepcopy(adc.unet), out_channels, zero=residual)
     unet.requires_grad_(True).train()
     return unet
-
-
-def _wanted(
-    config: PixConfig, batches: Iterable[dict[str, Tensor]], teach: Callable[[Tensor], Tensor], form: str
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(pixels, what `conv_out` should give of them): the loss's targets in proportion to their weights."""
-    pixel_grid = PixelCodec()
-    share = config.distill_weight / ((config.distill_weight + config.truth_weight) or 1.0)
-    for batch in batches:
-        x, target = batch["lq"], batch["hq"]
-        if share:
-            target = share * teach(x) + (1 - share) * target
-        yield x, pixel_grid.encode(target - x if form == "residual" else target)
