@@ -12,6 +12,7 @@ import platform
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ def measure_case(plan: Plan, case: Case, network: Any, device: torch.device) -> 
     run, resident, model = _prepare(case, network, Picture(color=color), device)
     with measure_peak(device, resident_bytes=resident) as peak:
         all_seconds = timed(run, device, warmup=plan.warmup, repeats=plan.repeats).all_seconds
-    parameters, macs, attention_macs = _count(case, model)
+    parameters, macs, attention_macs = _count(replace(case, dtype="", padcfg=None), model)
     return Measured(
         case=case,
         all_seconds=all_seconds,
@@ -303,6 +304,7 @@ def _prepare(
     return restore, weight_bytes(pipeline), pipeline.config.model
 
 
+@lru_cache
 def _count(case: Case, model: str | None) -> tuple[int | None, int | None, int | None]:
     """(parameters, multiply-adds with attention's products, those of the products), where the geometry is known."""
     if case.name in PEERS:
