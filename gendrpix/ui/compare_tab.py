@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD
+from gendrpix.ui.details import Details
 from gendrpix.ui.engine import COMPUTE, Engine, Photo, Request, figures_alone, scorecard
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.results import Results, save_result
+from gendrpix.ui.samples import example_photos, offset_slider
+from gendrpix.ui.share import GUIDANCE_NAMES, recipe_line
+from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
     from gendrpix.compare import Record
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 GUIDANCE_KINDS = ("PadCFG", "Plain CFG", "Off")
 Updates = dict[Any, Any]
 
@@ -41,6 +44,7 @@ class CompareTab:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.session = gr.State(None)
+        self.stop = gr.State(None)
         with gr.Row(elem_id="compare"):  # the style sheet places the three areas
             with gr.Column(min_width=300, elem_id="inputs"):
                 self._build_inputs()
@@ -84,6 +88,21 @@ class CompareTab:
             self.run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=140)
             self.cancel = gr.Button(
                 "Cancel", variant="secondary", elem_id="cancel", scale=1, min_width=100, interactive=False
+            )
+        with gr.Accordion("More: settings from a PNG, ground truth", open=False, elem_id="more"):
+            self.load = gr.UploadButton(
+                "Load settings from PNG", file_types=[".png"], type="filepath", size="md", elem_id="load-settings"
+            )
+            self.loaded = gr.Markdown("", elem_classes="hint", elem_id="loaded", visible=False)
+            self.truth = gr.Image(
+                label="Ground truth of the result's size: adds PSNR, SSIM and LPIPS",
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard"],
+                height=150,
+                buttons=[],
+                alt_text="The picture as it should be",
+                elem_id="truth",
             )
 
     def _build_padcfg(self) -> None:
@@ -133,6 +152,7 @@ class CompareTab:
         self.table = gr.Markdown("", visible=False, elem_id="scorecard")
         self.table_notes = gr.Markdown("", visible=False, elem_id="scorecard-notes", elem_classes="hint")
         self.download = gr.DownloadButton("Download PNG", visible=False, elem_id="download", size="md")
+        self.details = Details()
         gr.Markdown(CAUTION, elem_id="caution", elem_classes="hint")
 
     # Wiring --------------------------------------------------------------------------------------------------------
@@ -150,6 +170,7 @@ class CompareTab:
             self.pos_columns,
             self.neg_rows,
             self.neg_columns,
+            self.truth,
         ]
 
     def _wire(self) -> None:
@@ -167,8 +188,15 @@ class CompareTab:
         gr.on(
             [self.left.input, self.right.input],
             self.choose_pair,
-            [self.session, self.left, self.right],
-            [self.slider, self.download],
+            [self.session, self.left, self.right, self.details.kind],
+            [self.slider, self.download, *self.details.widgets],
+            **private,
+        )
+        self.details.kind.input(self.draw_map, [self.session, self.details.kind], self.details.map, **private)
+        self.load.upload(
+            self.load_settings,
+            self.load,
+            [self.restorers, self.scale, self.guidance, *self.guidance_widgets, self.loaded],
             **private,
         )
         views = [
@@ -184,6 +212,8 @@ class CompareTab:
             self.download,
             self.run,
             self.cancel,
+            self.stop,
+            *self.details.widgets,
         ]
         running = self.run.click(
             self.run_restorers,
@@ -197,7 +227,9 @@ class CompareTab:
             concurrency_limit=1,
         )
         running.failure(self.show_stopped, self.session, views, **private)
-        self.cancel.click(self.show_cancelled, self.session, views, cancels=[running], queue=False, **private)
+        self.cancel.click(
+            self.show_cancelled, [self.session, self.stop], views, cancels=[running], queue=False, **private
+        )
 
     # Handlers ------------------------------------------------------------------------------------------------------
 
@@ -216,34 +248,78 @@ class CompareTab:
         with spoken():
             return gr.update(value=self.engine.read_sizes(photo, scale), visible=True)
 
-    def choose_pair(self, results: Results | None, left: str, right: str) -> tuple[Any, Any]:
-        """Show the two chosen pictures; the right one is what Download saves."""
+    def choose_pair(self, results: Results | None, left: str, right: str, kind: str = "Off") -> Updates:
+        """Show the two chosen pictures and their map; the right one is what Download saves."""
         if results is None:
-            return gr.skip(), gr.skip()
+            return {self.slider: gr.skip()}
         with spoken():
             results.choose(left, right)
-            return results.pair_files, self._download(results)
+            shown = {self.slider: results.pair_files, self.download: self._download(results)}
+            return {**shown, **self.details.shown(results), self.details.map: self.details.drawn(results, kind)}
+
+    def draw_map(self, results: Results | None, kind: str) -> Any:
+        """The map of the pictures beside each other."""
+        with spoken():
+            return self.details.drawn(results, kind)
+
+    def load_settings(self, path: str) -> Updates:
+        """Take the settings that a result's PNG carries."""
+        from gendrpix.presets import Recipe
+
+        with spoken():
+            recipe = Recipe.from_png(Path(path))
+            digest = self.engine.digest(recipe.restorer)
+            guidance = recipe.guidance
+            guided = recipe.restorer == "gendr-pix"
+            kind = GUIDANCE_NAMES[guidance.kind] if guided else "PadCFG"  # the others do not use it
+            values = [guidance.omega, *guidance.pos_pad, *guidance.neg_pad]
+            states = self.show_guidance(kind)
+            sliders = {
+                widget: gr.update(**({"value": value} if guided else {}), interactive=state["interactive"])
+                for widget, value, state in zip(self.guidance_widgets, values, states, strict=True)
+            }
+            line = recipe_line(recipe, weights=self.engine.weights_name, weights_sha256=digest)
+            return {
+                self.restorers: [recipe.restorer],
+                self.scale: gr.skip() if recipe.scale is None else recipe.scale,
+                self.guidance: kind,
+                **sliders,
+                self.loaded: gr.update(value=line, visible=True),
+            }
 
     def run_restorers(
         self,
-        *settings: Any,
+        photo: Photo | None,
+        restorers: list[str],
+        scale: float,
+        kind: str,
+        omega: float,
+        pos_rows: int,
+        pos_columns: int,
+        neg_rows: int,
+        neg_columns: int,
+        truth: Photo | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio's way
     ) -> Iterator[Updates]:
         """Run: the input first, then each result as it is ready."""
+        offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
         with spoken():
-            yield from self._run(Request.from_widgets(*settings), progress)
+            request = Request.from_widgets(photo, restorers, scale, kind, omega, *offsets, truth=truth)
+            yield from self._run(request, progress)
 
     def _run(self, request: Request, progress: gr.Progress) -> Iterator[Updates]:
-        yield {**self._buttons(running=True), self.status: ""}
+        stop = Stop()
+        yield {**self._buttons(running=True), self.stop: stop, self.status: "", **self.details.reset()}
         progress(0, desc="Reading the photo")
         job = self.engine.prepare(request)
-        results = Results(job.labels)
-        stream = self.engine.compare(job)
+        results = Results(job.labels, request.photo, request.photo_name, self.engine.weights_name)
+        stream = self.engine.compare(job, stop)
         names = ["the input", *job.labels]
         for step, name in enumerate(names):
             progress((step, len(names)), desc=f"Measuring {name}" if step == 0 else f"Running {name}")
             record = next(stream)
-            path = save_result(record.image, results.folder, request.stem, record.name)
+            entries = self.engine.png_entries(record, request.photo)
+            path = save_result(record.image, results.folder, request.stem, record.name, entries)
             results.add(figures_alone(record), path)
             yield {self.session: results, **self._shown(results), **self._scored(results)}
         yield {**self._buttons(running=False), self.status: summary(results.records)}
@@ -252,8 +328,10 @@ class CompareTab:
         """After an error: the buttons as before; what is ready stays."""
         return {**self._buttons(running=False), **self._scored(results, stopped=True), self.status: ""}
 
-    def show_cancelled(self, results: Results | None) -> Updates:
-        """After Cancel: the same, said in words."""
+    def show_cancelled(self, results: Results | None, stop: Stop | None = None) -> Updates:
+        """Cancel: the computation under way ends within one layer; what is ready stays, said in words."""
+        if stop is not None:
+            stop.set()
         done = max(0, len(results.labels) - 1) if results else 0
         kept = f"{done} finished result{'s' * (done != 1)} kept." if done else "No restorer had finished."
         return {**self.show_stopped(results), self.status: f"Cancelled. {kept}"}
@@ -273,6 +351,7 @@ class CompareTab:
             self.left: gr.update(choices=results.labels, value=left),
             self.right: gr.update(choices=results.labels, value=right),
             self.download: self._download(results),
+            **self.details.shown(results),
         }
 
     def _download(self, results: Results) -> Any:
@@ -288,16 +367,6 @@ class CompareTab:
             self.table: gr.update(value=table.to_markdown(), visible=True),
             self.table_notes: gr.update(value=" ".join(table.notes), visible=bool(table.notes)),
         }
-
-
-def offset_slider(label: str, value: int, elem_id: str) -> gr.Slider:
-    """A slider for one PadCFG offset, 0 to 7 pixels."""
-    return gr.Slider(0, 7, value=value, step=1, label=label, buttons=[], elem_id=elem_id, min_width=110)
-
-
-def example_photos() -> list[Path]:
-    """The bundled example photos."""
-    return sorted(path for path in EXAMPLES.glob("*") if path.suffix in (".png", ".jpg"))
 
 
 def summary(records: list[Record]) -> str:

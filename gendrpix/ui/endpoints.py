@@ -47,7 +47,7 @@ class Endpoints:
             offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
             request = as_request(photo, [restorer], scale, guidance, offsets)
             job = self.engine.prepare(request)
-            results = self._new_results(job)
+            results = self._new_results(job, request)
             image = self.engine.restore(job)
             return as_file(save_result(image, results.folder, request.stem, job.names[0]))
 
@@ -73,7 +73,7 @@ class Endpoints:
             offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
             request = as_request(photo, restorers, scale, guidance, offsets)
             job = self.engine.prepare(request)
-            results = self._new_results(job)
+            results = self._new_results(job, request)
             files: list[FileData] = []
             figures: list[dict[str, Any]] = []
             for record in self.engine.compare(job):
@@ -81,8 +81,8 @@ class Endpoints:
                 figures.append(to_dict(record))
             return files, figures
 
-    def _new_results(self, job: Job) -> Results:
-        results = Results(job.labels)
+    def _new_results(self, job: Job, request: Request) -> Results:
+        results = Results(job.labels, request.photo, request.photo_name, self.engine.weights_name)
         self._kept.append(results)
         return results
 

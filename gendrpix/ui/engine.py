@@ -9,15 +9,18 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gendrpix.specs import CHOICE_LABELS, UNGUIDED
+from gendrpix.ui.stopping import Stop, taking_turn, watch
 
 if TYPE_CHECKING:
     from gendrpix.compare import CompareSettings, Record, RestorerCache
     from gendrpix.images import Picture
+    from gendrpix.pipelines import RestorerPipeline
     from gendrpix.report import Table
     from gendrpix.scores import Scorer
 
@@ -37,12 +40,16 @@ class Request:
     photo: Path
     stem: str
     """The photo's name without its suffix, for the names of the results."""
+    photo_name: str
+    """The photo's own name, as the visitor knows it."""
     names: tuple[str, ...]
     scale: float
     guidance: float | None
     pos_pad: tuple[int, int]
     neg_pad: tuple[int, int]
     plain_cfg: bool
+    truth: Path | None = None
+    """The picture as it should be, if the visitor has it."""
 
     @classmethod
     def from_widgets(
@@ -53,6 +60,7 @@ class Request:
         guidance: str,
         omega: float,
         *offsets: int,
+        truth: Photo | None = None,
     ) -> Self:
         """The request behind the widgets' raw values; `offsets`: rows and columns of the good run, then of the bad one.
 
@@ -66,12 +74,14 @@ class Request:
         return cls(
             photo=Path(photo["path"]),
             stem=Path(photo.get("orig_name") or photo["path"]).stem or "photo",
+            photo_name=Path(photo.get("orig_name") or photo["path"]).name,
             names=tuple(restorers),
             scale=float(scale),
             guidance=None if guidance == "Off" else float(omega),
             pos_pad=(pos_rows, pos_columns),
             neg_pad=(neg_rows, neg_columns),
             plain_cfg=guidance == "Plain CFG",
+            truth=Path(truth["path"]) if truth else None,
         )
 
 
@@ -82,6 +92,7 @@ class Job:
     picture: Picture
     names: tuple[str, ...]
     settings: CompareSettings
+    truth: Picture | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -97,6 +108,8 @@ class Engine:
         self._turn = threading.Lock()
         self._building = threading.Lock()
         self._tools: tuple[RestorerCache, Scorer] | None = None
+        self._watched: set[int] = set()
+        self._digests: dict[str, str] = {}
 
     @property
     def weights_name(self) -> str:
@@ -111,11 +124,15 @@ class Engine:
 
     def _load(self) -> None:
         try:
-            cache, scorer = self._get_tools()
+            from gendrpix.scores import METRICS
+
             for name in CHOICE_LABELS:
-                cache(name)
-            for name in scorer.names:
-                scorer.unavailable(name)
+                self.pipeline(name)
+            for name in self.scorer.names:
+                if not METRICS[name].needs_truth:  # the others are loaded with the first truth
+                    self.scorer.unavailable(name)
+            for name in CHOICE_LABELS:
+                self.digest(name)
         except Exception as error:  # noqa: BLE001 - the first run meets it again and says it to the visitor
             logger.warning("The restorers could not be loaded ahead of the first run: %s", error)
         else:
@@ -124,14 +141,42 @@ class Engine:
     def _get_tools(self) -> tuple[RestorerCache, Scorer]:
         from gendrpix.compare import RestorerCache
         from gendrpix.devices import pick_device
-        from gendrpix.scores import DEFAULT_METRICS, METRICS, Scorer
+        from gendrpix.scores import DEFAULT_METRICS, Scorer
 
         with self._building:
             if self._tools is None:
                 device = pick_device()
-                metrics = [name for name in DEFAULT_METRICS if not METRICS[name].needs_truth]
-                self._tools = RestorerCache(self.weights, device=device), Scorer(metrics, device=device)
+                self._tools = RestorerCache(self.weights, device=device), Scorer(DEFAULT_METRICS, device=device)
             return self._tools
+
+    @property
+    def scorer(self) -> Scorer:
+        """The metrics of the page."""
+        return self._get_tools()[1]
+
+    def pipeline(self, name: str) -> RestorerPipeline:
+        """The restorer, loaded, that stops when a visitor cancels. Raises ValueError where there are no weights."""
+        pipeline = self._get_tools()[0](name)
+        with self._building:
+            if id(pipeline) not in self._watched:
+                watch(pipeline)
+                self._watched.add(id(pipeline))
+        return pipeline
+
+    def turn(self, stop: Stop | None = None) -> AbstractContextManager[None]:
+        """Compute while no other visitor's computation runs; raises StoppedError in the body once `stop` is set."""
+        return taking_turn(self._turn, stop)
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a restorer's weights, computed once."""
+        from gendrpix.compare import restorer_of
+        from gendrpix.recipe import digest_weights
+        from gendrpix.weights import find_restorer_folder
+
+        restorer = restorer_of(name)
+        if restorer not in self._digests:
+            self._digests[restorer] = digest_weights(find_restorer_folder(restorer, self.weights))
+        return self._digests[restorer]
 
     def read_sizes(self, photo: Photo, scale: float) -> str:
         """Read the photo and say its size, the result's and what there is to know. Raises ValueError if refused."""
@@ -143,10 +188,19 @@ class Engine:
         said = [f"{picture.width} × {picture.height} pixels in, **{width} × {height}** out", *picture.notes]
         return " · ".join(said)
 
+    def png_entries(self, record: Record, photo: Path) -> dict[str, str]:
+        """The text entries of a result's PNG: its recipe."""
+        from gendrpix.recipe import png_entries
+        from gendrpix.ui.share import describe, digest_file
+
+        digest = self.digest(record.name) if record.device else None
+        recipe = describe(record, weights=self.weights_name, weights_sha256=digest, input_sha256=digest_file(photo))
+        return png_entries(recipe)
+
     def prepare(self, request: Request) -> Job:
         """Read and check everything before anything is computed. Raises ValueError with the reason."""
-        from gendrpix.compare import CompareSettings, load_all, order_choices
-        from gendrpix.images import open_picture
+        from gendrpix.compare import CompareSettings, check_truth, order_choices
+        from gendrpix.images import open_picture, output_size
 
         settings = CompareSettings(
             scale=request.scale,
@@ -157,23 +211,27 @@ class Engine:
         )
         names = order_choices(request.names, settings)
         picture = open_picture(request.photo)
-        load_all(self._get_tools()[0], names)
-        return Job(picture=picture, names=names, settings=settings)
+        truth = None if request.truth is None else open_picture(request.truth)
+        if truth is not None:
+            height, width = output_size(picture.height, picture.width, settings.scale)
+            check_truth(truth, width, height)
+        for name in names:
+            self.pipeline(name)
+        return Job(picture=picture, names=names, settings=settings, truth=truth)
 
-    def compare(self, job: Job) -> Iterator[Record]:
+    def compare(self, job: Job, stop: Stop | None = None) -> Iterator[Record]:
         """The input's record, then one for each restorer as it is complete.
 
-        Each is computed while no other visitor's is; between them others may have their turn.
+        Each is computed while no other visitor's is; between them others may have their turn. `stop` ends it.
         """
         from gendrpix.compare import compare, input_record
 
-        cache, scorer = self._get_tools()
-        results = compare(job.picture, job.names, job.settings, cache, scorer)
-        with self._turn:
-            record = input_record(job.picture, job.settings, scorer)
+        results = compare(job.picture, job.names, job.settings, self.pipeline, self.scorer, job.truth)
+        with self.turn(stop):
+            record = input_record(job.picture, job.settings, self.scorer, job.truth)
         yield record
         for _ in job.names:
-            with self._turn:
+            with self.turn(stop):
                 record = next(results)
             yield record
 
@@ -181,8 +239,8 @@ class Engine:
         """The result of the job's one restorer as a PIL image, neither timed nor scored."""
         [name] = job.names
         guidance = None if name == UNGUIDED else job.settings.guidance
-        pipeline = self._get_tools()[0](name)
-        with self._turn:
+        pipeline = self.pipeline(name)
+        with self.turn():
             output = pipeline(
                 job.picture,
                 scale=job.settings.scale,

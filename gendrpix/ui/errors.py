@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import gradio as gr
 
+from gendrpix.ui.stopping import StoppedError
+
 logger = logging.getLogger(__name__)
 
 UNEXPECTED = "Something went wrong here that is not your picture's fault. The details are in the server's log."
@@ -25,6 +27,9 @@ def spoken() -> Iterator[None]:
         yield
     except gr.Error:
         raise
+    except StoppedError as error:
+        logger.info("cancelled")
+        raise gr.Error("Cancelled.", duration=2, title="Stopped", print_exception=False) from error
     except ValueError as error:
         logger.info("refused: %s", error)
         raise as_gradio_error(str(error)) from error

@@ -8,6 +8,8 @@ from gendrpix import __version__
 from gendrpix.ui.compare_tab import CompareTab
 from gendrpix.ui.endpoints import Endpoints
 from gendrpix.ui.engine import Engine
+from gendrpix.ui.playground_tab import PlaygroundTab
+from gendrpix.ui.tuner_tab import TunerTab
 
 TITLE = "GenDR-Pix"
 DAY_S = 86_400
@@ -22,7 +24,12 @@ def build_page(engine: Engine) -> gr.Blocks:
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(DAY_S, DAY_S))
     with page:
         gr.HTML(HEADER, elem_id="header", container=False)
-        CompareTab(engine)
+        with gr.Tab("Compare", elem_id="compare-tab"):
+            CompareTab(engine)
+        with gr.Tab("PadCFG tuner", elem_id="tuner-tab"):
+            TunerTab(engine)
+        with gr.Tab("Degrade and restore", elem_id="playground-tab"):
+            PlaygroundTab(engine)
         Endpoints(engine)
         gr.Markdown(
             f"gendrpix {__version__} · weights: {engine.weights_name} · [the method](https://arxiv.org/abs/2602.10630)",

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,14 @@ class Results:
     It lives in the visitor's session; the run adds to it while the visitor may already choose what to look at.
     """
 
-    def __init__(self, expected: Sequence[str]) -> None:
-        """`expected`: labels of the restorers to come, in the order of the run."""
+    def __init__(
+        self, expected: Sequence[str], source: Path, photo_name: str = "photo.png", weights: str = "mini"
+    ) -> None:
+        """`expected`: labels of the restorers to come, in the order of the run; the photo's file and its own name."""
         self.expected = tuple(expected)
+        self.source = source
+        self.photo_name = photo_name
+        self.weights = weights
         self.records: list[Record] = []
         self.folder = Path(tempfile.mkdtemp(prefix="gendrpix-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
@@ -48,6 +53,11 @@ class Results:
         """Paths of the two pictures of the slider."""
         return str(self.files[self._left]), str(self.files[self._right])
 
+    @property
+    def right_record(self) -> Record:
+        """The figures of the picture on the right."""
+        return next(record for record in self.records if record.label == self._right)
+
     def add(self, record: Record, path: Path) -> None:
         """Take in a finished picture. The first one, the input, is shown on the left, the newest on the right.
 
@@ -67,9 +77,9 @@ class Results:
         self._left, self._right, self._chosen = left, right, True
 
 
-def save_result(image: Image, folder: Path, stem: str, name: str) -> Path:
+def save_result(image: Image, folder: Path, stem: str, name: str, metadata: Mapping[str, str] | None = None) -> Path:
     """Write a result as PNG, named after the photo and the restorer; other characters than letters and digits go."""
     from gendrpix.images import save_png
 
     plain = re.sub(r"[^\w.-]+", "_", stem)[:80] or "photo"
-    return save_png(image, folder / f"{plain}_{name.replace('*', '-star')}.png")
+    return save_png(image, folder / f"{plain}_{name.replace('*', '-star')}.png", metadata=metadata)

@@ -1,0 +1,241 @@
+"""Degrade and restore: a clean picture is damaged as one likes, restored, and measured against itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from gendrpix.specs import CHOICE_LABELS, UNGUIDED
+from gendrpix.ui.engine import COMPUTE, Engine, Job, Photo, scorecard
+from gendrpix.ui.errors import spoken
+from gendrpix.ui.samples import example_photos
+from gendrpix.ui.stopping import Stop
+
+if TYPE_CHECKING:
+    from gendrpix.degrading import Degradation
+    from gendrpix.images import Picture
+
+MOST_PX = 512
+CLEAN = "Clean"
+INTRO = (
+    "Take a clean picture, damage it, and see what the restorers bring back. Because the clean picture is known, "
+    f"PSNR, SSIM and LPIPS can be measured. Of a large picture the middle {MOST_PX} × {MOST_PX} pixels are used."
+)
+Updates = dict[Any, Any]
+
+
+class PlaygroundTab:
+    """Widgets, wiring and handlers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.stop = gr.State(None)
+        self.shown = gr.State(None)
+        gr.Markdown(INTRO, elem_classes="intro")
+        with gr.Row(elem_id="playground", elem_classes="two"):
+            with gr.Column(min_width=300):
+                self._build_inputs()
+            with gr.Column(min_width=300):
+                self._build_views()
+        self._wire()
+
+    def _build_inputs(self) -> None:
+        self.photo = gr.Image(
+            label="Clean picture",
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "clipboard"],
+            height=190,
+            buttons=[],
+            alt_text="The clean picture",
+            elem_id="clean",
+        )
+        gr.Examples(
+            [[str(path)] for path in example_photos()],
+            inputs=[self.photo],
+            label="Or try one of these",
+            api_visibility="private",
+            elem_id="clean-examples",
+        )
+        self.blur = gr.Slider(0, 4, value=0.8, step=0.1, label="Blur, pixels", buttons=[], elem_id="blur")
+        self.factor = gr.Slider(1, 8, value=4, step=1, label="Times smaller", buttons=[], elem_id="factor")
+        self.noise = gr.Slider(0, 20, value=1, step=0.5, label="Noise, % of the range", buttons=[], elem_id="noise")
+        self.jpeg = gr.Slider(
+            5, 100, value=85, step=1, label="JPEG quality", info="100: no JPEG", buttons=[], elem_id="jpeg"
+        )
+        self.seed = gr.Number(0, label="Seed of the noise", precision=0, minimum=0, elem_id="seed")
+        self.restorers = gr.CheckboxGroup(
+            choices=[(label, name) for name, label in CHOICE_LABELS.items()],
+            value=["gendr", UNGUIDED],
+            label="Restorers",
+        )
+        with gr.Row():
+            self.run = gr.Button("Restore", variant="primary", scale=3, min_width=140, elem_id="play-run")
+            self.cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=100, elem_id="play-cancel")
+
+    def _build_views(self) -> None:
+        with gr.Row():
+            self.left = gr.Dropdown([], label="Left", min_width=120, visible=False)
+            self.right = gr.Dropdown([], label="Right", min_width=120, visible=False)
+        self.slider = gr.ImageSlider(
+            label="Left and right",
+            show_label=False,
+            format="png",
+            interactive=False,
+            visible="hidden",
+            max_height=560,
+            buttons=["fullscreen"],
+            elem_id="play-slider",
+        )
+        self.status = gr.Markdown("Choose a clean picture.", elem_classes="hint", elem_id="play-status", min_height=24)
+        self.table = gr.Markdown("", visible=False, elem_id="play-table", elem_classes="scores")
+
+    def _wire(self) -> None:
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        settings = [self.photo, self.blur, self.factor, self.noise, self.jpeg, self.seed]
+        views = [
+            self.left,
+            self.right,
+            self.slider,
+            self.status,
+            self.table,
+            self.shown,
+            self.run,
+            self.cancel,
+            self.stop,
+        ]
+        gr.on(
+            [box.change for box in settings],
+            self.preview,
+            settings,
+            views,
+            preprocess=False,
+            trigger_mode="always_last",
+            **private,
+        )
+        running = self.run.click(
+            self.restore,
+            [*settings, self.restorers],
+            views,
+            preprocess=False,
+            concurrency_id=COMPUTE,
+            concurrency_limit=1,
+            **private,
+        )
+        running.failure(self.show_stopped, None, views, **private)
+        self.cancel.click(self.show_cancelled, self.stop, views, cancels=[running], queue=False, **private)
+        gr.on(
+            [self.left.input, self.right.input],
+            self.choose,
+            [self.shown, self.left, self.right],
+            self.slider,
+            **private,
+        )
+
+    # Handlers ------------------------------------------------------------------------------------------------------
+
+    def preview(self, photo: Photo | None, *values: float) -> Updates:
+        """The degraded picture, enlarged, beside the clean one."""
+        if not photo:
+            return {self.slider: gr.update(visible="hidden"), self.status: "Choose a clean picture."}
+        from gendrpix.images import resize, to_pil
+
+        with spoken():
+            clean, degraded = self._degrade(photo, *values)
+            enlarged = resize(degraded.color, clean.height, clean.width)
+            pictures = {CLEAN: to_pil(clean.color), "Degraded": to_pil(enlarged)}
+            sizes = f"{clean.width} × {clean.height} pixels, degraded to {degraded.width} × {degraded.height}."
+            hidden = gr.update(visible=False)
+            return {**self._pictures(pictures, CLEAN, "Degraded"), self.status: sizes, self.table: hidden}
+
+    def restore(self, photo: Photo | None, *values: Any) -> Iterator[Updates]:
+        """Degrade, restore with each, measure against the clean picture."""
+        with spoken():
+            if not photo:
+                raise ValueError("There is no picture yet. Upload or paste one, or choose an example.")
+            *degradation, names = values
+            if not names:
+                raise ValueError("No restorer is chosen. Tick at least one.")
+            yield from self._restore(photo, degradation, names)
+
+    def _restore(self, photo: Photo, values: list[float], names: list[str]) -> Iterator[Updates]:
+        from gendrpix.compare import CompareSettings, order_choices
+        from gendrpix.images import to_pil
+
+        stop = Stop()
+        yield {**self._buttons(running=True), self.stop: stop, self.status: "Restoring."}
+        clean, degraded = self._degrade(photo, *values)
+        settings = CompareSettings(scale=float(values[1]), guidance=1.5, warmup=0)
+        job = Job(picture=degraded, names=order_choices(names, settings), settings=settings, truth=clean)
+        for name in job.names:
+            self.engine.pipeline(name)
+        pictures = {CLEAN: to_pil(clean.color)}
+        records = []
+        for record in self.engine.compare(job, stop):
+            pictures[record.label] = record.image
+            records.append(record)
+            table = without_costs(scorecard(job.labels, records))
+            shown = self._pictures(pictures, records[0].label, record.label)
+            yield {**shown, self.table: gr.update(value=table, visible=True)}
+        yield {**self._buttons(running=False), self.status: "Done. GenDR-Pix runs with omega 1.5 here."}
+
+    def choose(self, pictures: dict[str, Any] | None, left: str, right: str) -> Any:
+        """Put two pictures beside each other."""
+        if not pictures or left not in pictures or right not in pictures:
+            return gr.skip()
+        return (pictures[left], pictures[right])
+
+    def show_stopped(self) -> Updates:
+        """After an error: the buttons as before."""
+        return {**self._buttons(running=False), self.status: ""}
+
+    def show_cancelled(self, stop: Stop | None) -> Updates:
+        """Cancel: the computation under way ends within one layer."""
+        if stop is not None:
+            stop.set()
+        return {**self._buttons(running=False), self.status: "Cancelled."}
+
+    def _pictures(self, pictures: dict[str, Any], left: str, right: str) -> Updates:
+        labels = list(pictures)
+        return {
+            self.left: gr.update(choices=labels, value=left, visible=True),
+            self.right: gr.update(choices=labels, value=right, visible=True),
+            self.slider: gr.update(value=(pictures[left], pictures[right]), visible=True),
+            self.shown: dict(pictures),
+        }
+
+    def _buttons(self, *, running: bool) -> Updates:
+        return {
+            self.run: gr.update(interactive=not running, value="Restoring …" if running else "Restore"),
+            self.cancel: gr.update(interactive=running),
+        }
+
+    def _degrade(self, photo: Photo, *values: float) -> tuple[Picture, Picture]:
+        """(clean, cropped; degraded)."""
+        from gendrpix.degrading import crop_clean, degrade
+        from gendrpix.images import Picture, open_picture
+
+        degradation = as_degradation(*values)
+        clean = crop_clean(open_picture(Path(photo["path"])).color, degradation.factor, MOST_PX)
+        return Picture(color=clean), Picture(color=degrade(clean, degradation))
+
+
+def as_degradation(blur: float, factor: float, noise: float, jpeg: float, seed: float | None) -> Degradation:
+    """The sliders' values as a degradation."""
+    from gendrpix.degrading import Degradation
+
+    return Degradation(blur_px=blur, factor=int(factor), noise=noise / 100, jpeg=int(jpeg), seed=int(seed or 0))
+
+
+def without_costs(table: Any) -> str:
+    """The scorecard's names and qualities: times without a warm-up would mislead, so none is shown."""
+    from dataclasses import replace
+
+    costs = ("Time", "Speed", "Peak memory", "Device")
+    kept = [i for i, heading in enumerate(table.header) if heading not in costs]
+    rows = tuple(tuple(row[i] for i in kept) for row in table.rows)
+    small = replace(table, header=tuple(table.header[i] for i in kept), rows=rows)
+    return str(small.to_markdown())

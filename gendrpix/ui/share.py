@@ -1,0 +1,107 @@
+"""How a result is made again: its recipe for the PNG, the command, and the lines of Python."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gendrpix import __version__
+from gendrpix.specs import UNGUIDED
+
+if TYPE_CHECKING:
+    from gendrpix.compare import Record
+    from gendrpix.presets import Recipe
+
+ONLY_RESIZED = "# The input is only resized; there is nothing to run."
+GUIDANCE_NAMES = {"padcfg": "PadCFG", "plain": "Plain CFG", "none": "Off"}
+"""The page's words for the kinds of guidance."""
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(record: Record, *, weights: str, weights_sha256: str | None, input_sha256: str) -> dict[str, Any]:
+    """The recipe of a result, as the command line's `restore` writes it: JSON values, no paths of the machine."""
+    settings = record.settings
+    guidance = settings.guidance if record.name == "gendr-pix" else None
+    recipe: dict[str, Any] = {
+        "restorer": restorer_name(record),
+        "weights": weights,
+        "scale": settings.scale,
+        "guidance": guidance,
+        "dtype": record.dtype or "float32",
+        "version": __version__,
+    }
+    if guidance is not None:
+        pads = {"pos_pad": settings.pos_pad, "neg_pad": settings.neg_pad}
+        recipe.update({"plain_cfg": True} if settings.plain_cfg else pads)
+    if weights_sha256 is not None:
+        recipe["weights_sha256"] = weights_sha256
+    return {**recipe, "input_sha256": input_sha256}
+
+
+def restorer_name(record: Record) -> str:
+    """The restorer as the command line names it: Pix* is gendr-pix without guidance."""
+    return "gendr-pix" if record.name == UNGUIDED else record.name
+
+
+def as_command(record: Record, photo: str, weights: str) -> str:
+    """The command that makes the same pixels on the same machine; `photo`: the picture's name or path there."""
+    if record.device == "":
+        return ONLY_RESIZED
+    settings = record.settings
+    name = f"./{photo}" if photo.startswith("-") else photo
+    words = [name, "-o", "restored"]
+    guided = record.name == "gendr-pix" and settings.guidance is not None
+    if guided and settings.plain_cfg:
+        words = ["compare", *words, "--restorers", record.name, "--plain-cfg"]
+    else:
+        words = ["restore", *words, "--restorer", restorer_name(record)]
+    words += ["--scale", f"{settings.scale:g}"]
+    if guided:
+        words += ["--guidance", repr(settings.guidance)]
+        if not settings.plain_cfg:
+            words += ["--pos-pad", *map(str, settings.pos_pad), "--neg-pad", *map(str, settings.neg_pad)]
+    if weights != "mini":
+        words += ["--weights", weights]
+    return shlex.join(["python", "-m", "gendrpix", *words])
+
+
+def as_python(record: Record, photo: str, weights: str) -> str:
+    """The lines of Python that make the same pixels on the same machine."""
+    if record.device == "":
+        return ONLY_RESIZED
+    settings = record.settings
+    device = record.device.split()[0]
+    loading = [repr(restorer_name(record))]
+    loading += [f"weights={weights!r}"] if weights != "mini" else []
+    loading += [f"device={device!r}"] if device != "cpu" else []
+    calling = [repr(photo), f"scale={settings.scale:g}"]
+    if record.name == "gendr-pix" and settings.guidance is not None:
+        calling.append(f"guidance={settings.guidance!r}")
+        pads = [f"pos_pad={settings.pos_pad}", f"neg_pad={settings.neg_pad}"]
+        calling += ["plain_cfg=True"] if settings.plain_cfg else pads
+    return "\n".join(
+        [
+            "from gendrpix import load_restorer",
+            "",
+            f"restorer = load_restorer({', '.join(loading)})",
+            f"image = restorer({', '.join(calling)}).images[0]",
+            'image.save("restored.png")',
+        ]
+    )
+
+
+def recipe_line(recipe: Recipe, *, weights: str, weights_sha256: str | None) -> str:
+    """What was loaded from a PNG, in a sentence, and a word where these are not its weights."""
+    said = f"Settings loaded: {recipe.restorer}, scale {recipe.scale:g}." if recipe.scale else ""
+    if recipe.size_px:
+        said = f"Settings loaded: {recipe.restorer}. The PNG names a longer side of {recipe.size_px} px; set the scale."
+    known, used = recipe.weights_sha256, weights_sha256
+    other = known != used if known and used else recipe.weights != weights
+    return f"{said} It was made with other weights ({recipe.weights or 'not named'})." if other else said

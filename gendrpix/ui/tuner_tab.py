@@ -1,0 +1,207 @@
+"""The PadCFG tuner: what a pad is, what each offset does on one's own picture, and which is best there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, PRESETS
+from gendrpix.specs import NEG_PAD, POS_PAD
+from gendrpix.ui.diagram import draw_pads
+from gendrpix.ui.engine import COMPUTE, Engine
+from gendrpix.ui.samples import example_photos, offset_slider
+from gendrpix.ui.tuning import METRIC_LABELS, OWN, Tuning
+
+INTRO = (
+    "GenDR-Pix writes its picture in patches of 8 x 8 pixels, and their edges can show. **PadCFG** runs it twice, with "
+    "the picture shifted differently on that grid, and moves away from the second run by **omega**. "
+    "Both runs are kept, so omega moves at once."
+)
+REGION_LINE = "Works on a square of the photo. Click the photo, or move the sliders, to choose another."
+SWEEP_LINE = (
+    "Tries all 64 offsets of one run while the other stays. Brighter is better. Click a cell to take its offsets."
+)
+SIDES = [("Good run", "positive"), ("Bad run", "negative")]
+
+
+class TunerTab:
+    """Widgets and wiring; the handlers are in `gendrpix.ui.tuning`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.stop = gr.State(None)
+        self.swept = gr.State(None)
+        gr.Markdown(INTRO, elem_classes="intro")
+        with gr.Row(elem_id="tuner", elem_classes="two"):
+            with gr.Column(min_width=300):
+                self._build_inputs()
+            with gr.Column(min_width=300):
+                self._build_views()
+        self.tuning = Tuning(engine, self)
+        self._wire()
+
+    # Widgets -------------------------------------------------------------------------------------------------------
+
+    def _build_inputs(self) -> None:
+        self.photo = gr.Image(
+            label="Photo",
+            type="filepath",
+            image_mode=None,
+            sources=["upload", "clipboard"],
+            height=190,
+            buttons=[],
+            alt_text="The photo to tune on",
+            elem_id="tuner-photo",
+        )
+        gr.Examples(
+            [[str(path)] for path in example_photos()],
+            inputs=[self.photo],
+            label="Or try one of these",
+            api_visibility="private",
+            elem_id="tuner-examples",
+        )
+        with gr.Accordion("Region and scale", open=False):
+            gr.Markdown(REGION_LINE, elem_classes="hint")
+            self.side = gr.Radio([256, 384, 512], value=256, label="Result, pixels a side", elem_id="tuner-side")
+            with gr.Row():
+                self.across = gr.Slider(0, 100, value=50, step=1, label="Across, %", buttons=[], min_width=110)
+                self.down = gr.Slider(0, 100, value=50, step=1, label="Down, %", buttons=[], min_width=110)
+            self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", buttons=[])
+        self.preset = gr.Radio([*PRESETS, OWN], value="Paper", label="Preset", elem_id="preset")
+        self.omega = gr.Slider(
+            0,
+            MAX_OMEGA,
+            value=EXPLORED_OMEGA,
+            step=0.05,
+            label="Omega",
+            info="1 is the good run alone. The paper names offsets, but no omega.",
+            buttons=[],
+            elem_id="tuner-omega",
+        )
+        with gr.Row():
+            self.pos_rows = offset_slider("Good: rows", POS_PAD[0], "tuner-pos-rows")
+            self.pos_columns = offset_slider("Good: columns", POS_PAD[1], "tuner-pos-columns")
+        with gr.Row():
+            self.neg_rows = offset_slider("Bad: rows", NEG_PAD[0], "tuner-neg-rows")
+            self.neg_columns = offset_slider("Bad: columns", NEG_PAD[1], "tuner-neg-columns")
+        self.diagram = gr.HTML(draw_pads(POS_PAD, NEG_PAD, "padcfg"), elem_id="pads")
+        with gr.Row():
+            self.save = gr.DownloadButton("Save as JSON", size="md", min_width=120, elem_id="save-preset")
+            self.load = gr.UploadButton(
+                "Load JSON", file_types=[".json"], type="binary", size="md", min_width=120, elem_id="load-preset"
+            )
+
+    def _build_views(self) -> None:
+        self.slider = gr.ImageSlider(
+            label="Input and result",
+            show_label=False,
+            format="png",
+            interactive=False,
+            visible="hidden",
+            max_height=520,
+            buttons=["fullscreen"],
+            elem_id="tuner-slider",
+        )
+        self.figures = gr.Markdown(
+            "Choose a photo to begin.", elem_classes="hint", elem_id="tuner-figures", min_height=24
+        )
+        with gr.Row():
+            self.sweep_side = gr.Radio(SIDES, value="positive", label="Sweep the offsets of", min_width=150)
+            self.metric = gr.Dropdown(
+                [(label, name) for name, label in METRIC_LABELS.items()],
+                value="grid",
+                label="Scored by",
+                min_width=150,
+                elem_id="sweep-metric",
+            )
+        with gr.Row():
+            self.sweep = gr.Button("Sweep 64 offsets", variant="primary", min_width=140, scale=3, elem_id="sweep")
+            self.cancel = gr.Button("Cancel", interactive=False, min_width=100, scale=1, elem_id="sweep-cancel")
+        gr.Markdown(SWEEP_LINE, elem_classes="hint")
+        self.progress = gr.Markdown("", elem_classes="hint", elem_id="sweep-status", min_height=24)
+        with gr.Row():
+            self.heat = gr.Image(
+                label="Offsets: rows down, columns across. P paper, B best, C chosen",
+                format="png",
+                type="pil",
+                interactive=False,
+                visible=False,
+                buttons=[],
+                min_width=280,
+                alt_text="Heat map of the 64 offsets; the sliders choose an offset as well",
+                elem_id="heat",
+            )
+            self.curve = gr.LinePlot(
+                x="omega", y="score", x_title="Omega", visible=False, height=300, min_width=260, elem_id="omega-curve"
+            )
+        self.crops = gr.Image(
+            label="The same crop: chosen, best of the sweep, the paper's offsets, no guidance",
+            format="png",
+            type="pil",
+            interactive=False,
+            visible=False,
+            buttons=["fullscreen"],
+            alt_text="Crops side by side",
+            elem_id="crops",
+        )
+        with gr.Accordion("Spectrum: is the 8-pixel grid there?", open=False, elem_id="spectrum-panel") as self.spectra:
+            gr.Markdown(
+                "Amplitudes of the spectrum, input left, result right; the circles are the harmonics of an 8-pixel "
+                "period. Bright spots in the circles that the input lacks are the grid.",
+                elem_classes="hint",
+            )
+            self.spectrum = gr.Image(
+                label="Spectrum of the input and of the result",
+                format="png",
+                type="pil",
+                interactive=False,
+                buttons=["fullscreen"],
+                alt_text="Two spectra side by side, in dB",
+                elem_id="spectrum",
+            )
+
+    # Wiring --------------------------------------------------------------------------------------------------------
+
+    @property
+    def region(self) -> list[Any]:
+        return [self.photo, self.across, self.down, self.side, self.scale]
+
+    @property
+    def guidance(self) -> list[Any]:
+        return [self.preset, self.omega, *self.offsets]
+
+    @property
+    def offsets(self) -> list[gr.Slider]:
+        return [self.pos_rows, self.pos_columns, self.neg_rows, self.neg_columns]
+
+    def _wire(self) -> None:
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        computing: dict[str, Any] = {**private, "concurrency_id": COMPUTE, "concurrency_limit": 1, "preprocess": False}
+        shown = [self.slider, self.figures, self.crops, self.spectrum, self.heat]
+        moved = [box.change for box in (*self.guidance, *self.region)]
+        gr.on(
+            moved,
+            self.tuning.show,
+            [*self.region, *self.guidance, self.swept],
+            shown,
+            trigger_mode="always_last",
+            **computing,
+        )
+        drawn = [self.diagram, self.save, *self.offsets, self.omega]
+        gr.on([box.change for box in self.guidance], self.tuning.describe, self.guidance, drawn, **private)
+        self.preset.input(self.tuning.take_preset, self.preset, [self.omega, *self.offsets], **private)
+        gr.on([box.input for box in self.offsets], lambda: OWN, None, self.preset, **private)
+        self.load.upload(self.tuning.load, self.load, self.guidance, **private)
+        self.photo.select(self.tuning.take_place, self.photo, [self.across, self.down], preprocess=False, **private)
+        sweep_views = [self.heat, self.curve, self.progress, self.sweep, self.cancel, self.stop, self.swept, self.crops]
+        running = self.sweep.click(
+            self.tuning.sweep,
+            [*self.region, *self.guidance, self.sweep_side, self.metric],
+            sweep_views,
+            **computing,
+        )
+        running.failure(self.tuning.show_stopped, None, sweep_views, **private)
+        self.cancel.click(
+            self.tuning.show_cancelled, [self.stop], sweep_views, cancels=[running], queue=False, **private
+        )
+        self.heat.select(self.tuning.take_cell, [self.swept, self.omega, *self.offsets], self.guidance, **private)

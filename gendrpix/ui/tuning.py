@@ -1,0 +1,344 @@
+"""The tuner's handlers: results and figures of a region, sweeps, presets as files."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from gendrpix.presets import PRESETS, Guidance, Kind
+from gendrpix.specs import NEG_PAD, POS_PAD, Offset
+from gendrpix.ui.diagram import draw_pads
+from gendrpix.ui.engine import Engine, Photo
+from gendrpix.ui.errors import spoken
+from gendrpix.ui.stopping import Stop
+from gendrpix.ui.workspace import Region, SweepKey, Workspace, Workspaces
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from gendrpix.ui.tuner_tab import TunerTab
+
+OWN = "Own"
+METRIC_LABELS = {"grid": "Grid score (dB)", "piqe": "PIQE", "musiq": "MUSIQ"}
+KINDS: Mapping[str, Kind] = {**{name: preset.kind for name, preset in PRESETS.items()}, OWN: "padcfg"}
+OMEGAS = tuple(step / 4 for step in range(13))
+SHOWN_EVERY_S = 0.5
+CROP_PX = 96
+Updates = dict[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """A sweep as the visitor's session knows it."""
+
+    region: Region
+    key: SweepKey
+    values: Mapping[Offset, float]
+
+    @property
+    def higher_is_better(self) -> bool:
+        from gendrpix.scores import METRICS
+
+        return METRICS[self.key.metric].higher_is_better
+
+    @property
+    def best(self) -> Offset | None:
+        """The best offset so far."""
+        if not self.values:
+            return None
+        pick = max if self.higher_is_better else min
+        return pick(self.values, key=lambda offset: self.values[offset])
+
+
+class Tuning:
+    """Handlers of one tuner tab; they return updates keyed by its widgets."""
+
+    def __init__(self, engine: Engine, tab: TunerTab) -> None:
+        self.engine = engine
+        self.tab = tab
+        self.spaces = Workspaces(engine)
+        self.folder = Path(tempfile.mkdtemp(prefix="gendrpix-presets-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    # Settings ------------------------------------------------------------------------------------------------------
+
+    def describe(self, *values: Any) -> list[Any]:
+        """The drawing, the JSON to save, and which sliders have a say."""
+        with spoken():
+            guidance = as_guidance(*values)
+            text = guidance.to_json()
+            folder = self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+            folder.mkdir(exist_ok=True)
+            file = folder / "gendrpix-guidance.json"
+            file.write_text(text, encoding="utf-8")
+            padded = [gr.update(interactive=guidance.kind == "padcfg")] * 4
+            drawing = draw_pads(guidance.pos_pad, guidance.neg_pad, guidance.kind)
+            return [drawing, gr.update(value=str(file)), *padded, gr.update(interactive=guidance.kind != "none")]
+
+    def take_preset(self, name: str) -> list[Any]:
+        """A preset's omega and offsets; one's own stay as they are."""
+        if name not in PRESETS:
+            return [gr.skip()] * 5
+        preset = PRESETS[name]
+        return [preset.omega, *preset.pos_pad, *preset.neg_pad]
+
+    def load(self, data: bytes) -> list[Any]:
+        """The settings of a JSON file; preset, omega, offsets."""
+        with spoken():
+            return as_widgets(Guidance.from_json(data))
+
+    def take_place(self, photo: Photo | None, event: gr.SelectData) -> list[Any]:
+        """The place that was clicked in the photo, in percent."""
+        from gendrpix.images import open_picture
+
+        if photo is None:
+            return [gr.skip(), gr.skip()]
+        with spoken():
+            picture = open_picture(photo["path"])
+            x, y = event.index
+            return [round(100 * x / picture.width), round(100 * y / picture.height)]
+
+    def take_cell(
+        self,
+        swept: Swept | None,
+        omega: float,
+        pos_rows: int,
+        pos_columns: int,
+        neg_rows: int,
+        neg_columns: int,
+        event: gr.SelectData,
+    ) -> list[Any]:
+        """The offset of the cell that was clicked, for the branch that was swept."""
+        from gendrpix.maps import cell_at
+
+        offset = cell_at(*event.index)
+        if swept is None or offset is None:
+            return [gr.skip()] * 6
+        pos, neg = (pos_rows, pos_columns), (neg_rows, neg_columns)
+        pos, neg = (offset, neg) if swept.key.side == "positive" else (pos, offset)
+        return [OWN, omega, *pos, *neg]
+
+    # Results -------------------------------------------------------------------------------------------------------
+
+    def show(self, *args: Any) -> Updates:
+        """The result, its figures, crops and spectrum; predicts only what is not kept."""
+        from gendrpix.images import to_pil
+
+        *values, swept = args
+        tab = self.tab
+        if values[0] is None:
+            hidden = gr.update(value=None, visible=False)
+            return {tab.slider: gr.update(visible="hidden"), tab.crops: hidden, tab.figures: "Choose a photo to begin."}
+        with spoken():
+            region, guidance = as_region(*values[:5]), as_guidance(*values[5:])
+            space = self.spaces.find(region)
+            with self.engine.turn():
+                result = space.result(guidance)
+                here = swept if swept is not None and swept.region == region else None
+                crops = self._crops(space, guidance, here)
+            start = space.bank.pixels.float().cpu()
+            pictures = (to_pil(start), to_pil(result))
+            return {
+                tab.slider: gr.update(value=pictures, visible=True),
+                tab.figures: self._figures(start, result, guidance),
+                tab.crops: gr.update(value=crops, visible=True),
+                tab.spectrum: spectra(start, result),
+                tab.heat: gr.update(visible=False) if here is None else draw(here, guidance),
+            }
+
+    def _figures(self, start: Any, result: Any, guidance: Guidance) -> str:
+        from gendrpix.maps import figure_text
+        from gendrpix.scores import METRICS
+
+        said = []
+        for metric in ("grid", "piqe"):
+            spec = METRICS[metric]
+            if min(result.shape[-2:]) < spec.min_px:
+                continue
+            before, after = (self.spaces.measure(x, metric) for x in (start, result))
+            unit = f" {spec.unit}" if spec.unit else ""
+            said.append(f"{spec.label} **{figure_text(after)}{unit}** (input {figure_text(before)}{unit})")
+        height, width = result.shape[-2:]
+        return f"{width} × {height} pixels. " + (", ".join(said) + ". Lower is better." if said else "")
+
+    def _crops(self, space: Workspace, guidance: Guidance, swept: Swept | None) -> Image:
+        from gendrpix.images import to_pil
+        from gendrpix.plots import Crop, crops_sheet
+
+        named = {f"Chosen {short(guidance)}": guidance}
+        if swept is not None and swept.best is not None:
+            best = at_cell(swept, swept.best)
+            named[f"Best {short(best)}"] = best
+        named["Paper"] = Guidance(omega=guidance.omega if guidance.kind != "none" else Guidance().omega)
+        named["No guidance"] = PRESETS["None (Pix*)"]
+        pictures = {label: to_pil(space.result(one)) for label, one in named.items()}
+        height, width = space.bank.pixels.shape[-2:]
+        side = min(CROP_PX, height, width)
+        return crops_sheet(
+            pictures, [Crop(left=(width - side) // 2, top=(height - side) // 2, side_px=side)], tile_px=224
+        )
+
+    # Sweep ---------------------------------------------------------------------------------------------------------
+
+    def sweep(self, *args: Any) -> Iterator[Updates]:
+        """Score the 64 offsets of one branch, then omega at the chosen offsets."""
+        with spoken():
+            yield from self._sweep(*args)
+
+    def _sweep(self, *args: Any) -> Iterator[Updates]:
+        tab, stop = self.tab, Stop()
+        yield {**self._buttons(running=True), tab.stop: stop, tab.progress: "Preparing."}
+        *values, side, metric = args
+        region, guidance = as_region(*values[:5]), as_guidance(*values[5:])
+        space = self.spaces.find(region)
+        fixed = guidance.neg_pad if side == "positive" else guidance.pos_pad
+        key = SweepKey(side=side, fixed=fixed, omega=guidance.omega, metric=metric)
+        known = space.sweeps.setdefault(key, {})
+        swept = Swept(region=region, key=key, values=known)
+        fresh = 64 - len(known)
+        start = time.perf_counter()
+        for number in self._fill(space, key, stop):
+            yield {tab.heat: draw(swept, guidance), tab.progress: f"{number} of 64 offsets."}
+        seconds = time.perf_counter() - start
+        yield {tab.swept: swept, tab.heat: draw(swept, guidance), tab.progress: "Moving omega."}
+        curve = self._curve(space, guidance, metric, stop)
+        with self.engine.turn(stop):
+            crops = self._crops(space, guidance, swept)
+        yield {
+            **self._buttons(running=False),
+            tab.curve: gr.update(value=curve, y="score", y_title=METRIC_LABELS[metric], visible=True),
+            tab.progress: summary(swept, seconds if fresh == 64 else None),
+            tab.crops: gr.update(value=crops, visible=True),
+        }
+
+    def _fill(self, space: Workspace, key: SweepKey, stop: Stop) -> Iterator[int]:
+        """Score what is not known yet; now and then the number of offsets that are."""
+        from gendrpix.sweep import ALL_OFFSETS, sweep_offsets
+
+        known = space.sweeps[key]
+        missing = [offset for offset in ALL_OFFSETS if offset not in known]
+        if not missing:
+            return
+        score = self.spaces.measurer(key.metric)
+        cells = sweep_offsets(space.bank, key.side, key.fixed, key.omega, score, offsets=missing)
+        shown = time.perf_counter()
+        for _ in missing:
+            with self.engine.turn(stop):
+                cell = next(cells)
+            known[cell.offset] = cell.value
+            if time.perf_counter() - shown > SHOWN_EVERY_S:
+                shown = time.perf_counter()
+                yield len(known)
+
+    def _curve(self, space: Workspace, guidance: Guidance, metric: str, stop: Stop) -> Any:
+        import pandas as pd
+
+        from gendrpix.sweep import omega_curve
+
+        points = []
+        score = self.spaces.measurer(metric)
+        curve = omega_curve(space.bank, guidance.pos_pad, guidance.neg_pad, OMEGAS, score)
+        for _ in OMEGAS:
+            with self.engine.turn(stop):
+                points.append(next(curve))
+        return pd.DataFrame(points, columns=["omega", "score"])
+
+    def show_stopped(self) -> Updates:
+        """After an error: the buttons as before."""
+        return {**self._buttons(running=False), self.tab.progress: ""}
+
+    def show_cancelled(self, stop: Stop | None) -> Updates:
+        """Cancel: the prediction under way ends; what is scored is kept for the next sweep."""
+        if stop is not None:
+            stop.set()
+        return {**self._buttons(running=False), self.tab.progress: "Cancelled. What was scored is kept."}
+
+    def _buttons(self, *, running: bool) -> Updates:
+        label = "Sweeping …" if running else "Sweep 64 offsets"
+        return {
+            self.tab.sweep: gr.update(interactive=not running, value=label),
+            self.tab.cancel: gr.update(interactive=running),
+        }
+
+
+def as_guidance(preset: str, omega: float, *offsets: float) -> Guidance:
+    """The widgets' values as guidance."""
+    pos_rows, pos_columns, neg_rows, neg_columns = (int(offset) for offset in offsets)
+    return Guidance(kind=KINDS[preset], omega=omega, pos_pad=(pos_rows, pos_columns), neg_pad=(neg_rows, neg_columns))
+
+
+def as_widgets(guidance: Guidance) -> list[Any]:
+    """Guidance as the widgets' values: preset, omega, offsets."""
+    paper = (guidance.pos_pad, guidance.neg_pad) == (POS_PAD, NEG_PAD)
+    names = {"plain": "Plain CFG", "none": "None (Pix*)", "padcfg": "Paper" if paper else OWN}
+    return [names[guidance.kind], guidance.omega, *guidance.pos_pad, *guidance.neg_pad]
+
+
+def as_region(photo: Photo | None, across: float, down: float, side: float, scale: float) -> Region:
+    """The widgets' values as a region. Raises ValueError without a photo."""
+    if not photo:
+        raise ValueError("There is no photo yet. Upload or paste one, or choose an example.")
+    return Region(
+        photo=Path(photo["path"]), across=across / 100, down=down / 100, side_px=int(side), scale=float(scale)
+    )
+
+
+def at_cell(swept: Swept, offset: Offset) -> Guidance:
+    """The guidance of one cell of a sweep."""
+    pos, neg = (offset, swept.key.fixed) if swept.key.side == "positive" else (swept.key.fixed, offset)
+    return Guidance(omega=swept.key.omega, pos_pad=pos, neg_pad=neg)
+
+
+def draw(swept: Swept, guidance: Guidance) -> Any:
+    """The heat map with its marks: the paper's offset, the best, the chosen."""
+    from gendrpix.maps import draw_sweep
+
+    positive = swept.key.side == "positive"
+    chosen = (guidance.pos_pad if positive else guidance.neg_pad) if guidance.kind == "padcfg" else None
+    marks = {"P": POS_PAD if positive else NEG_PAD, "B": swept.best, "C": chosen}
+    drawn = draw_sweep(swept.values, higher_is_better=swept.higher_is_better, marks=marks)
+    run = "Good" if positive else "Bad"
+    label = f"{run} run: rows down, columns across; {METRIC_LABELS[swept.key.metric]}. P paper, B best, C chosen"
+    return gr.update(value=drawn, label=label, visible=True)
+
+
+def summary(swept: Swept, seconds: float | None) -> str:
+    """The sweep in one line; the time only where all of it was measured now."""
+    from gendrpix.maps import figure_text
+
+    best = swept.best
+    assert best is not None
+    paper = POS_PAD if swept.key.side == "positive" else NEG_PAD
+    taken = "" if seconds is None else f" 64 offsets in {seconds:.1f} s."
+    return (
+        f"Best: rows {best[0]}, columns {best[1]}, {figure_text(swept.values[best])}; the paper's {paper}: "
+        f"{figure_text(swept.values[paper])} ({METRIC_LABELS[swept.key.metric]}).{taken}"
+    )
+
+
+def short(guidance: Guidance) -> str:
+    """ "4,4/3,3" """
+    if guidance.kind != "padcfg":
+        return f"({guidance.kind})"
+    return "/".join(f"{rows},{columns}" for rows, columns in (guidance.pos_pad, guidance.neg_pad))
+
+
+def spectra(start: Any, result: Any) -> Any:
+    """Both spectra side by side, or nothing where the picture is too small."""
+    from PIL import Image
+
+    from gendrpix.maps import draw_spectrum, spectrum, stack_beside
+    from gendrpix.specs import PATCH
+
+    if min(result.shape[-2:]) < PATCH:
+        return None
+    return Image.fromarray(stack_beside([draw_spectrum(spectrum(x)) for x in (start, result)]))

@@ -1,0 +1,120 @@
+"""What the tuner keeps of a region of a photo: its branches and the figures of its sweeps.
+
+Kept on the server by photo and region, the most recent few, and shared by all visitors who look at the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gendrpix.ui.engine import Engine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gendrpix.presets import Guidance
+    from gendrpix.scores import Scorer
+    from gendrpix.specs import Offset
+    from gendrpix.sweep import BranchBank, Side
+
+KEPT = 2
+"""Workspaces that are kept."""
+METRIC_CHOICES = ("grid", "piqe", "musiq")
+"""What a sweep can be scored by; none of them needs a truth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A square of a photo, and how much it is enlarged."""
+
+    photo: Path
+    across: float
+    """Of its centre, 0 to 1."""
+    down: float
+    side_px: int
+    """Of the result, at most."""
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepKey:
+    """What a sweep's figures depend on besides the region."""
+
+    side: Side
+    fixed: Offset
+    omega: float
+    metric: str
+
+
+@dataclass(kw_only=True)
+class Workspace:
+    """One region's branches and figures."""
+
+    bank: BranchBank
+    sweeps: dict[SweepKey, dict[Offset, float]] = field(default_factory=dict)
+
+    def result(self, guidance: Guidance) -> Tensor:
+        """(1, 3, H, W) in [-1, 1]."""
+        return self.bank.mixed(*guidance.offsets, guidance.mixed_omega)
+
+
+class Workspaces:
+    """The most recent workspaces of a server."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Region, Workspace] = OrderedDict()
+        self._scorers: dict[str, Scorer] = {}
+
+    def find(self, region: Region) -> Workspace:
+        """The region's workspace, made if it is not kept. Raises ValueError where the photo is refused."""
+        with self._lock:
+            if region not in self._kept:
+                self._kept[region] = self._make(region)
+            self._kept.move_to_end(region)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return self._kept[region]
+
+    def _make(self, region: Region) -> Workspace:
+        from gendrpix.images import Picture, open_picture
+        from gendrpix.sweep import BranchBank
+
+        picture = open_picture(region.photo)
+        side = max(1, int(region.side_px // region.scale))
+        height, width = min(side, picture.height), min(side, picture.width)
+        top = round(region.down * picture.height - height / 2)
+        left = round(region.across * picture.width - width / 2)
+        top, left = min(max(0, top), picture.height - height), min(max(0, left), picture.width - width)
+        pipeline = self.engine.pipeline("gendr-pix")
+        crop = Picture(color=picture.color[..., top : top + height, left : left + width].clone())
+        return Workspace(bank=BranchBank(pipeline, pipeline.prepare(crop, region.scale)))
+
+    def measure(self, x: Tensor, metric: str) -> float:
+        """One figure of (1, 3, H, W) as it would be saved. Raises ValueError with the reason where there is none."""
+        from gendrpix.compare import score_image
+        from gendrpix.images import to_pil
+
+        scores = score_image(to_pil(x), self.scorer(metric))
+        if metric not in scores.values:
+            raise ValueError(scores.missing[metric])
+        return scores.values[metric]
+
+    def scorer(self, metric: str) -> Scorer:
+        """A scorer of that metric alone."""
+        from gendrpix.scores import Scorer
+
+        with self._lock:
+            if metric not in self._scorers:
+                self._scorers[metric] = Scorer([metric], device=self.engine.scorer.device)
+            return self._scorers[metric]
+
+    def measurer(self, metric: str) -> Callable[[Tensor], float]:
+        """`measure` for one metric."""
+        return lambda x: self.measure(x, metric)
