@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -69,6 +70,10 @@ def train(config: PixConfig) -> Path:
         z = predict(teacher.unet, z, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
         return latents.decode(z).float()
 
+    def taught(pixels: Tensor) -> dict[str, Tensor]:
+        """`teach`, as the cache of targets takes it."""
+        return {"teacher": teach(pixels)}
+
     def wanted(start: int, count: int) -> Iterator[Tensor]:
         """Run the student on samples, yielding what its `conv_out` should have given: the truth, where it counts."""
         for batch in sample_batches(crops, count, device, start=start):
@@ -119,7 +124,7 @@ def train(config: PixConfig) -> Path:
             y_teacher = y_truth
             if config.distill_weight or config.real == "teacher":
                 with torch.no_grad():
-                    y_taught = targets(indices, lambda x=batch["lq"]: {"teacher": teach(x)}, device)["teacher"]
+                    y_taught = targets(indices, partial(taught, batch["lq"]), device)["teacher"]
                     y_teacher = torch.where(negative[:, None, None, None], batch["lq"], y_taught)
 
             # Generator phase
