@@ -13,8 +13,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from gendrpix.networks import Autoencoder
 from gendrpix.specs import find_restorer
 
-BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "checkpoints"
-"""Folder of the weights that come with the project, one folder a model family."""
+INSTALLED = Path(__file__).resolve().parent / "assets"
+BUNDLED = (INSTALLED if INSTALLED.is_dir() else INSTALLED.parent.parent / "assets") / "checkpoints"
+"""Folder of the weights that come with the project, one folder a model family: in an installed package or beside."""
 
 
 def find_folder(location: str | Path, revision: str | None = None) -> Path:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +290,21 @@ def test_help_answers_without_loading_torch() -> None:
     code = "import sys, gendrpix.__main__; sys.exit('torch' in sys.modules)"
     root = Path(cli.__file__).resolve().parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=60).returncode == 0
+
+
+def test_an_installed_package_lacks_nothing() -> None:
+    """pyproject.toml names the packages one by one, because the weights lie beside them."""
+    root = Path(cli.__file__).resolve().parent.parent
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    setuptools = settings["tool"]["setuptools"]
+    found = {
+        str(path.parent.relative_to(root)).replace(os.sep, ".")
+        for top in ("gendrpix", "training")
+        for path in (root / top).rglob("__init__.py")
+    }
+    assert found == set(setuptools["packages"]) - set(setuptools["package-dir"])
+    patterns = setuptools["package-data"]["gendrpix.assets"]
+    installed = {path for pattern in patterns for path in (root / "assets").glob(pattern)}
+    assert set((root / "assets" / "checkpoints" / "mini").rglob("*.safetensors")) <= installed
+    assert {path.suffix for path in (root / "gendrpix" / "ui").iterdir() if path.is_file()} <= {".py", ".css", ".js"}
+    assert settings["project"]["scripts"]["gendrpix"] == "gendrpix.__main__:main"
