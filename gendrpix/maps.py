@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -23,6 +24,8 @@ LEAST_TOP = 0.02
 TICKS = 5
 FLOOR_DB = 80.0
 """The spectrum shows this many dB below its highest amplitude."""
+MOST_PX = 1600
+"""Longer side of a drawn map; of a larger one the highest value of each field is shown."""
 CELL_PX = 56
 MARGIN_PX = 44
 
@@ -81,6 +84,9 @@ def draw_heat(values: Tensor, *, high: float | None = None, side_px: int = 640) 
     """
     if values.ndim != 4 or values.shape[:2] != (1, 1):
         raise ValueError(f"A map to draw is (1, 1, H, W); got {tuple(values.shape)}.")
+    if max(values.shape) > MOST_PX:
+        height, width = (max(1, side * MOST_PX // max(values.shape)) for side in values.shape[-2:])
+        values = F.adaptive_max_pool2d(values, (height, width))
     flat = values[0, 0]
     if high is None:
         highest = np.quantile(flat.cpu().numpy(), 0.995)

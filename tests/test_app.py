@@ -16,11 +16,13 @@ from models import save_tiny_family
 from PIL import Image
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.compare_tab import CompareTab, example_photos
+from gendrpix.ui.compare_tab import CompareTab
 from gendrpix.ui.engine import Engine, Request
 from gendrpix.ui.errors import OUT_OF_MEMORY, UNEXPECTED, spoken
+from gendrpix.ui.guidance_panel import usable
 from gendrpix.ui.page import build_page
 from gendrpix.ui.results import Results, save_result
+from gendrpix.ui.samples import example_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFSETS = (4, 4, 3, 3)
@@ -92,7 +94,8 @@ def test_pair_can_be_chosen_and_stays(tab: CompareTab, photo: dict) -> None:
     for step in stream:
         if len(step.get(tab.right, {}).get("choices", [])) == 3:
             results = step[tab.session]
-            files, download = tab.choose_pair(results, "GenDR-Adc", "GenDR")
+            chosen = tab.choose_pair(results, "GenDR-Adc", "GenDR")
+            files, download = chosen[tab.slider], chosen[tab.download]
             break
     assert [Path(path).name for path in files] == ["my_photo_gendr-adc.png", "my_photo_gendr.png"]
     assert download["label"] == "Download GenDR as PNG"
@@ -107,9 +110,9 @@ def test_pair_can_be_chosen_and_stays(tab: CompareTab, photo: dict) -> None:
 def test_guidance_off_turns_pix_into_pix_star(tab: CompareTab, photo: dict) -> None:
     steps = run(tab, photo, ["gendr-pix", "gendr-pix*"], (1.0, "Off", 1.5, *OFFSETS))
     assert steps[-2][tab.right]["choices"] == ["Input (bicubic)", "GenDR-Pix*"]
-    assert [update["interactive"] for update in tab.show_guidance("Off")] == [False] * 5
-    assert [update["interactive"] for update in tab.show_guidance("Plain CFG")] == [True] + [False] * 4
-    assert [update["interactive"] for update in tab.show_guidance("PadCFG")] == [True] * 5
+    assert [update["interactive"] for update in usable("Off")] == [False] * 5
+    assert [update["interactive"] for update in usable("Plain CFG")] == [True] + [False] * 4
+    assert [update["interactive"] for update in usable("PadCFG")] == [True] * 5
 
 
 def test_cancel_keeps_what_is_ready(tab: CompareTab, photo: dict) -> None:
@@ -199,7 +202,7 @@ def test_three_examples_are_bundled() -> None:
 
 
 def test_results_go_with_their_owner(tmp_path: Path) -> None:
-    results = Results(["GenDR"])
+    results = Results(["GenDR"], Path("photo.png"))
     folder = results.folder
     assert save_result(Image.new("RGB", (2, 2)), folder, "../a b\0", "gendr-pix*").name == ".._a_b__gendr-pix-star.png"
     assert len(list(folder.iterdir())) == 1

@@ -1,6 +1,7 @@
 """The page in a real Chromium: app.py started as users start it, on tiny random weights, no network needed."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -178,6 +179,62 @@ def test_cancel_stops_and_says_so(page: Page) -> None:
     expect(page.locator("#cancel")).to_be_disabled()
 
 
+def test_maps_command_and_settings_from_the_png(page: Page, tmp_path: Path) -> None:
+    page.locator("#restorers label", has_text="GenDR-Adc").click()
+    choose_example(page, 1)
+    press_run(page)
+    page.locator("#maps > button").click()
+    page.locator("#map-kind label", has_text="Consistency").click()
+    expect(page.locator("#map img")).to_be_visible()
+    expect(page.locator("#map-mean")).to_contain_text("GenDR-Pix*, reduced, against your photo")
+    page.locator("#again > button").click()
+    expect(page.locator("#command textarea")).to_have_value(re.compile("^python -m gendrpix restore .* --scale 2"))
+    with page.expect_download() as caught:
+        page.locator("#download").click()
+    caught.value.save_as(tmp_path / "result.png")
+    page.locator("#scale input[type=number]").fill("3")
+    page.locator("#more > button").click()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#load-settings").click()
+    chooser.value.set_files(tmp_path / "result.png")
+    expect(page.locator("#loaded")).to_contain_text("Settings loaded: gendr-pix*, scale 2.")
+    expect(page.locator("#scale input[type=number]")).to_have_value("2")
+    assert page.locator("#restorers input:checked").count() == 1
+
+
+def test_tuner_sweeps_and_takes_a_cell(page: Page) -> None:
+    page.get_by_role("tab", name="PadCFG tuner").click()
+    page.locator("#tuner-examples .gallery-item, #tuner-examples button").nth(1).click()
+    expect(page.locator("#tuner-figures")).to_contain_text("Grid score")
+    omega = page.locator("#tuner-omega input[type=range]")
+    before = page.locator("#tuner-slider img").nth(1).get_attribute("src")
+    omega.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tuner-omega input[type=number]")).to_have_value("1.55")
+    expect(page.locator("#tuner-slider img").nth(1)).not_to_have_attribute("src", before or "")
+    page.locator("#sweep").click()
+    expect(page.locator("#sweep-status")).to_contain_text("Best: rows", timeout=RUN_MS)
+    heat = page.locator("#heat img").bounding_box()
+    assert heat is not None
+    cell = heat["width"] / (44 + 8 * 56) * 56  # the drawing's margin is 44 pixels, its cells are 56
+    page.mouse.click(heat["x"] + heat["width"] - 1.5 * cell, heat["y"] + heat["height"] - 5.5 * cell)
+    expect(page.locator("#tuner-pos-rows input[type=number]")).to_have_value("2")
+    expect(page.locator("#tuner-pos-columns input[type=number]")).to_have_value("6")
+    expect(page.locator("#preset input:checked")).to_have_value("Own")
+    expect(page.locator("#pads figcaption")).to_contain_text("2 rows above and 6 columns")
+    expect(page.locator("#omega-curve")).to_be_visible()
+
+
+def test_playground_degrades_and_restores(page: Page) -> None:
+    page.get_by_role("tab", name="Degrade and restore").click()
+    page.locator("#clean-examples .gallery-item, #clean-examples button").first.click()
+    expect(page.locator("#play-status")).to_contain_text("degraded to")
+    page.locator("#play-run").click()
+    expect(page.locator("#play-table")).to_contain_text("PSNR-Y")
+    expect(page.locator("#play-status")).to_contain_text("Done", timeout=RUN_MS)
+    expect(page.locator("#play-run")).to_be_enabled()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_phone_needs_no_sideways_scrolling(page: Page, theme: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
@@ -188,3 +245,7 @@ def test_phone_needs_no_sideways_scrolling(page: Page, theme: str) -> None:
     for control in ("#run", "#photo", "#scale", "#padcfg"):
         box = page.locator(control).bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+    for name, control in (("PadCFG tuner", "#sweep"), ("Degrade and restore", "#play-run")):
+        page.get_by_role("tab", name=name).click()
+        expect(page.locator(control)).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -68,6 +68,9 @@ def test_heat_has_a_scale_beside_it() -> None:
     assert drawn.getpixel((45, 35)) == drawn.getpixel((49, 39))  # one pixel is a square of ten
     assert sum(drawn.getpixel((45, 35))) > 3 * sum(drawn.getpixel((100, 80)))
     assert sum(drawn.getpixel((205 + 5, 20))) > 500  # the bar's top is bright
+    tall = torch.zeros(1, 1, 4000, 2000)
+    tall[..., 3000, 500] = 1.0  # a peak is not lost in a large map
+    assert max(sum(pixel) for _, pixel in draw_heat(tall).crop((0, 0, 800, 1600)).getcolors()) > 500
     draw_heat(torch.full((1, 1, 4, 4), LEAST_TOP / 100))
     with pytest.raises(ValueError, match=r"\(1, 1, H, W\)"):
         draw_heat(values[0])

@@ -8,25 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD
+from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.details import Details
 from gendrpix.ui.engine import COMPUTE, Engine, Photo, Request, figures_alone, scorecard
 from gendrpix.ui.errors import spoken
+from gendrpix.ui.guidance_panel import GuidancePanel, usable
 from gendrpix.ui.results import Results, save_result
-from gendrpix.ui.samples import example_photos, offset_slider
-from gendrpix.ui.share import GUIDANCE_NAMES, recipe_line
+from gendrpix.ui.samples import example_photos
+from gendrpix.ui.share import recipe_line
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
     from gendrpix.compare import Record
 
-GUIDANCE_KINDS = ("PadCFG", "Plain CFG", "Off")
 Updates = dict[Any, Any]
 
-PADCFG_LINE = (
-    "Runs Pix twice, shifted differently on its 8-pixel grid, and moves away from the worse run by omega, "
-    "without strengthening the grid pattern."
-)
 EMPTY = (
     "<h3>Results appear here, one by one</h3>"
     "<div>Choose a photo or an example, then press <b>Run</b>. "
@@ -51,7 +47,7 @@ class CompareTab:
             with gr.Column(min_width=300, elem_id="results"):
                 self._build_results()
             with gr.Column(min_width=300, elem_id="padcfg"):
-                self._build_padcfg()
+                self.padcfg = GuidancePanel()
         self._wire()
 
     # Widgets -------------------------------------------------------------------------------------------------------
@@ -105,34 +101,6 @@ class CompareTab:
                 elem_id="truth",
             )
 
-    def _build_padcfg(self) -> None:
-        with gr.Group():
-            gr.Markdown(f"### PadCFG: the guidance of GenDR-Pix\n{PADCFG_LINE}", elem_classes="hint")
-            self.guidance = gr.Radio(
-                GUIDANCE_KINDS,
-                value=GUIDANCE_KINDS[0],
-                label="Guidance",
-                show_label=False,
-                container=False,
-                elem_id="guidance",
-            )
-            self.omega = gr.Slider(
-                0,
-                3,
-                value=COMPARED_OMEGA,
-                step=0.05,
-                label="Omega",
-                info="1 is the good run alone; above 1 moves away from the bad one.",
-                buttons=[],
-                elem_id="omega",
-            )
-            with gr.Row():
-                self.pos_rows = offset_slider("Good: rows", POS_PAD[0], "pos-rows")
-                self.pos_columns = offset_slider("Good: columns", POS_PAD[1], "pos-columns")
-            with gr.Row():
-                self.neg_rows = offset_slider("Bad: rows", NEG_PAD[0], "neg-rows")
-                self.neg_columns = offset_slider("Bad: columns", NEG_PAD[1], "neg-columns")
-
     def _build_results(self) -> None:
         with gr.Row(visible=False, elem_id="pair") as self.pair:
             self.left = gr.Dropdown([], label="Left", min_width=120, elem_id="left")
@@ -164,12 +132,8 @@ class CompareTab:
             self.photo,
             self.restorers,
             self.scale,
-            self.guidance,
-            self.omega,
-            self.pos_rows,
-            self.pos_columns,
-            self.neg_rows,
-            self.neg_columns,
+            self.padcfg.kind,
+            *self.padcfg.sliders,
             self.truth,
         ]
 
@@ -184,7 +148,7 @@ class CompareTab:
         )
         checked.failure(lambda: (None, gr.update(visible=False)), None, [self.photo, self.size_hint], **private)
         self.scale.release(self.check_photo, [self.photo, self.scale], self.size_hint, preprocess=False, **private)
-        self.guidance.input(self.show_guidance, self.guidance, self.guidance_widgets, **private)
+        self.padcfg.kind.input(usable, self.padcfg.kind, self.padcfg.sliders, **private)
         gr.on(
             [self.left.input, self.right.input],
             self.choose_pair,
@@ -192,11 +156,11 @@ class CompareTab:
             [self.slider, self.download, *self.details.widgets],
             **private,
         )
-        self.details.kind.input(self.draw_map, [self.session, self.details.kind], self.details.map, **private)
+        self.details.kind.input(self.draw_map, [self.session, self.details.kind], self.details.widgets, **private)
         self.load.upload(
             self.load_settings,
             self.load,
-            [self.restorers, self.scale, self.guidance, *self.guidance_widgets, self.loaded],
+            [self.restorers, self.scale, *self.padcfg.widgets, self.loaded],
             **private,
         )
         views = [
@@ -233,14 +197,6 @@ class CompareTab:
 
     # Handlers ------------------------------------------------------------------------------------------------------
 
-    @property
-    def guidance_widgets(self) -> list[gr.Slider]:
-        return [self.omega, self.pos_rows, self.pos_columns, self.neg_rows, self.neg_columns]
-
-    def show_guidance(self, kind: str) -> list[Any]:
-        """Only what the chosen kind of guidance uses can be moved."""
-        return [gr.update(interactive=kind != "Off")] + [gr.update(interactive=kind == "PadCFG")] * 4
-
     def check_photo(self, photo: Photo | None, scale: float) -> Any:
         """Read the photo at once, so that a broken one is refused when it is chosen; tell both sizes."""
         if photo is None:
@@ -255,9 +211,9 @@ class CompareTab:
         with spoken():
             results.choose(left, right)
             shown = {self.slider: results.pair_files, self.download: self._download(results)}
-            return {**shown, **self.details.shown(results), self.details.map: self.details.drawn(results, kind)}
+            return {**shown, **self.details.shown(results), **self.details.drawn(results, kind)}
 
-    def draw_map(self, results: Results | None, kind: str) -> Any:
+    def draw_map(self, results: Results | None, kind: str) -> Updates:
         """The map of the pictures beside each other."""
         with spoken():
             return self.details.drawn(results, kind)
@@ -269,21 +225,11 @@ class CompareTab:
         with spoken():
             recipe = Recipe.from_png(Path(path))
             digest = self.engine.digest(recipe.restorer)
-            guidance = recipe.guidance
-            guided = recipe.restorer == "gendr-pix"
-            kind = GUIDANCE_NAMES[guidance.kind] if guided else "PadCFG"  # the others do not use it
-            values = [guidance.omega, *guidance.pos_pad, *guidance.neg_pad]
-            states = self.show_guidance(kind)
-            sliders = {
-                widget: gr.update(**({"value": value} if guided else {}), interactive=state["interactive"])
-                for widget, value, state in zip(self.guidance_widgets, values, states, strict=True)
-            }
             line = recipe_line(recipe, weights=self.engine.weights_name, weights_sha256=digest)
             return {
                 self.restorers: [recipe.restorer],
                 self.scale: gr.skip() if recipe.scale is None else recipe.scale,
-                self.guidance: kind,
-                **sliders,
+                **self.padcfg.taken(recipe),
                 self.loaded: gr.update(value=line, visible=True),
             }
 

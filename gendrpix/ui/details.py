@@ -31,8 +31,10 @@ class Details:
                 container=False,
                 elem_id="map-kind",
             )
+            self.mean = gr.Markdown("", elem_classes="hint", visible=False, elem_id="map-mean")
             self.map = gr.Image(
                 label="Map",
+                show_label=False,
                 format="png",
                 type="pil",
                 visible=False,
@@ -53,7 +55,7 @@ class Details:
     @property
     def widgets(self) -> list[Any]:
         """All that `shown` updates."""
-        return [self.maps, self.kind, self.map, self.again, self.command, self.python]
+        return [self.maps, self.kind, self.mean, self.map, self.again, self.command, self.python]
 
     def shown(self, results: Results) -> Updates:
         """The right picture's command and Python."""
@@ -64,12 +66,12 @@ class Details:
 
     def reset(self) -> Updates:
         """No map, as at the start of a run."""
-        return {self.kind: OFF, self.map: gr.update(value=None, visible=False)}
+        return {self.kind: OFF, **self.drawn(None, OFF)}
 
-    def drawn(self, results: Results | None, kind: str) -> Any:
+    def drawn(self, results: Results | None, kind: str) -> Updates:
         """The map of the two pictures that are beside each other."""
         if results is None or kind == OFF:
-            return gr.update(value=None, visible=False)
+            return {self.mean: gr.update(visible=False), self.map: gr.update(value=None, visible=False)}
         from gendrpix.compare import SCORED
         from gendrpix.images import open_picture
         from gendrpix.maps import consistency, difference, draw_heat
@@ -78,11 +80,12 @@ class Details:
         shown = open_picture(results.files[right], SCORED).color
         if kind == CONSISTENCY:
             values = consistency(shown, open_picture(results.source).color)
-            label = f"{right}, reduced, against your photo: mean {float(values.mean()):.2%} of the full range"
+            said = f"{right}, reduced, against your photo: a mean of {float(values.mean()):.2%} of the full range."
         else:
             values = difference(open_picture(results.files[left], SCORED).color, shown)
-            label = f"{left} against {right}: mean {float(values.mean()):.2%} of the full range"
-        return gr.update(value=draw_heat(values), label=label, visible=True)
+            said = f"{left} against {right}: a mean of {float(values.mean()):.2%} of the full range."
+        drawn = gr.update(value=draw_heat(values), visible=True)
+        return {self.mean: gr.update(value=said, visible=True), self.map: drawn}
 
 
 def copied(label: str, lines: int, elem_id: str) -> gr.Textbox:

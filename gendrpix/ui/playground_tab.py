@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from gendrpix.presets import EXPLORED_OMEGA
 from gendrpix.specs import CHOICE_LABELS, UNGUIDED
 from gendrpix.ui.engine import COMPUTE, Engine, Job, Photo, scorecard
 from gendrpix.ui.errors import spoken
-from gendrpix.ui.samples import example_photos
+from gendrpix.ui.samples import check_filled, example_photos
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class PlaygroundTab:
             **private,
         )
         running = self.run.click(
-            self.restore,
+            self.restore_clean,
             [*settings, self.restorers],
             views,
             preprocess=False,
@@ -151,7 +152,7 @@ class PlaygroundTab:
             hidden = gr.update(visible=False)
             return {**self._pictures(pictures, CLEAN, "Degraded"), self.status: sizes, self.table: hidden}
 
-    def restore(self, photo: Photo | None, *values: Any) -> Iterator[Updates]:
+    def restore_clean(self, photo: Photo | None, *values: Any) -> Iterator[Updates]:
         """Degrade, restore with each, measure against the clean picture."""
         with spoken():
             if not photo:
@@ -168,7 +169,7 @@ class PlaygroundTab:
         stop = Stop()
         yield {**self._buttons(running=True), self.stop: stop, self.status: "Restoring."}
         clean, degraded = self._degrade(photo, *values)
-        settings = CompareSettings(scale=float(values[1]), guidance=1.5, warmup=0)
+        settings = CompareSettings(scale=float(values[1]), guidance=EXPLORED_OMEGA, warmup=0)
         job = Job(picture=degraded, names=order_choices(names, settings), settings=settings, truth=clean)
         for name in job.names:
             self.engine.pipeline(name)
@@ -180,7 +181,11 @@ class PlaygroundTab:
             table = without_costs(scorecard(job.labels, records))
             shown = self._pictures(pictures, records[0].label, record.label)
             yield {**shown, self.table: gr.update(value=table, visible=True)}
-        yield {**self._buttons(running=False), self.status: "Done. GenDR-Pix runs with omega 1.5 here."}
+        said = ["Done."]
+        if "gendr-pix" in job.names:
+            said.append(f"GenDR-Pix ran with omega {EXPLORED_OMEGA:g}.")
+        said.extend(dict.fromkeys(reason for record in records for reason in record.scores.missing.values()))
+        yield {**self._buttons(running=False), self.status: " ".join(said)}
 
     def choose(self, pictures: dict[str, Any] | None, left: str, right: str) -> Any:
         """Put two pictures beside each other."""
@@ -227,6 +232,7 @@ def as_degradation(blur: float, factor: float, noise: float, jpeg: float, seed: 
     """The sliders' values as a degradation."""
     from gendrpix.degrading import Degradation
 
+    check_filled(blur, factor, noise, jpeg)
     return Degradation(blur_px=blur, factor=int(factor), noise=noise / 100, jpeg=int(jpeg), seed=int(seed or 0))
 
 

@@ -17,3 +17,9 @@ def example_photos() -> list[Path]:
 def offset_slider(label: str, value: int, elem_id: str) -> gr.Slider:
     """A slider for one PadCFG offset, 0 to 7 pixels."""
     return gr.Slider(0, 7, value=value, step=1, label=label, buttons=[], elem_id=elem_id, min_width=110)
+
+
+def check_filled(*values: object) -> None:
+    """Raise ValueError where a number's box was emptied."""
+    if None in values:
+        raise ValueError("A number is missing; fill in the empty box.")

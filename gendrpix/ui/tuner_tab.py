@@ -20,7 +20,8 @@ INTRO = (
 )
 REGION_LINE = "Works on a square of the photo. Click the photo, or move the sliders, to choose another."
 SWEEP_LINE = (
-    "Tries all 64 offsets of one run while the other stays. Brighter is better. Click a cell to take its offsets."
+    "Tries all 64 offsets of one run while the other stays. In the map: rows down, columns across, brighter is better; "
+    "**P** the paper's, **B** the best, **C** the chosen. Click a cell to take its offsets."
 )
 SIDES = [("Good run", "positive"), ("Bad run", "negative")]
 
@@ -121,7 +122,8 @@ class TunerTab:
         self.progress = gr.Markdown("", elem_classes="hint", elem_id="sweep-status", min_height=24)
         with gr.Row():
             self.heat = gr.Image(
-                label="Offsets: rows down, columns across. P paper, B best, C chosen",
+                label="Offsets",
+                show_label=False,
                 format="png",
                 type="pil",
                 interactive=False,
@@ -135,7 +137,8 @@ class TunerTab:
                 x="omega", y="score", x_title="Omega", visible=False, height=300, min_width=260, elem_id="omega-curve"
             )
         self.crops = gr.Image(
-            label="The same crop: chosen, best of the sweep, the paper's offsets, no guidance",
+            label="The middle of each result",
+            show_label=False,
             format="png",
             type="pil",
             interactive=False,
@@ -152,6 +155,7 @@ class TunerTab:
             )
             self.spectrum = gr.Image(
                 label="Spectrum of the input and of the result",
+                show_label=False,
                 format="png",
                 type="pil",
                 interactive=False,
@@ -195,7 +199,7 @@ class TunerTab:
         self.photo.select(self.tuning.take_place, self.photo, [self.across, self.down], preprocess=False, **private)
         sweep_views = [self.heat, self.curve, self.progress, self.sweep, self.cancel, self.stop, self.swept, self.crops]
         running = self.sweep.click(
-            self.tuning.sweep,
+            self.tuning.run_sweep,
             [*self.region, *self.guidance, self.sweep_side, self.metric],
             sweep_views,
             **computing,

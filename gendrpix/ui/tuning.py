@@ -19,6 +19,7 @@ from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from gendrpix.ui.diagram import draw_pads
 from gendrpix.ui.engine import Engine, Photo
 from gendrpix.ui.errors import spoken
+from gendrpix.ui.samples import check_filled
 from gendrpix.ui.stopping import Stop
 from gendrpix.ui.workspace import Region, SweepKey, Workspace, Workspaces
 
@@ -189,7 +190,7 @@ class Tuning:
 
     # Sweep ---------------------------------------------------------------------------------------------------------
 
-    def sweep(self, *args: Any) -> Iterator[Updates]:
+    def run_sweep(self, *args: Any) -> Iterator[Updates]:
         """Score the 64 offsets of one branch, then omega at the chosen offsets."""
         with spoken():
             yield from self._sweep(*args)
@@ -272,6 +273,7 @@ class Tuning:
 
 def as_guidance(preset: str, omega: float, *offsets: float) -> Guidance:
     """The widgets' values as guidance."""
+    check_filled(omega, *offsets)
     pos_rows, pos_columns, neg_rows, neg_columns = (int(offset) for offset in offsets)
     return Guidance(kind=KINDS[preset], omega=omega, pos_pad=(pos_rows, pos_columns), neg_pad=(neg_rows, neg_columns))
 
@@ -287,6 +289,7 @@ def as_region(photo: Photo | None, across: float, down: float, side: float, scal
     """The widgets' values as a region. Raises ValueError without a photo."""
     if not photo:
         raise ValueError("There is no photo yet. Upload or paste one, or choose an example.")
+    check_filled(across, down, scale)
     return Region(
         photo=Path(photo["path"]), across=across / 100, down=down / 100, side_px=int(side), scale=float(scale)
     )
@@ -306,9 +309,7 @@ def draw(swept: Swept, guidance: Guidance) -> Any:
     chosen = (guidance.pos_pad if positive else guidance.neg_pad) if guidance.kind == "padcfg" else None
     marks = {"P": POS_PAD if positive else NEG_PAD, "B": swept.best, "C": chosen}
     drawn = draw_sweep(swept.values, higher_is_better=swept.higher_is_better, marks=marks)
-    run = "Good" if positive else "Bad"
-    label = f"{run} run: rows down, columns across; {METRIC_LABELS[swept.key.metric]}. P paper, B best, C chosen"
-    return gr.update(value=drawn, label=label, visible=True)
+    return gr.update(value=drawn, visible=True)
 
 
 def summary(swept: Swept, seconds: float | None) -> str:
@@ -319,8 +320,9 @@ def summary(swept: Swept, seconds: float | None) -> str:
     assert best is not None
     paper = POS_PAD if swept.key.side == "positive" else NEG_PAD
     taken = "" if seconds is None else f" 64 offsets in {seconds:.1f} s."
+    run = "Good" if swept.key.side == "positive" else "Bad"
     return (
-        f"Best: rows {best[0]}, columns {best[1]}, {figure_text(swept.values[best])}; the paper's {paper}: "
+        f"{run} run. Best: rows {best[0]}, columns {best[1]}, {figure_text(swept.values[best])}; the paper's {paper}: "
         f"{figure_text(swept.values[paper])} ({METRIC_LABELS[swept.key.metric]}).{taken}"
     )
 

@@ -1,0 +1,82 @@
+"""The compare tab's guidance: kind, omega, offsets of both runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD
+from gendrpix.ui.samples import offset_slider
+from gendrpix.ui.share import GUIDANCE_NAMES
+
+if TYPE_CHECKING:
+    from gendrpix.presets import Recipe
+
+GUIDANCE_KINDS = tuple(GUIDANCE_NAMES.values())
+PADCFG_LINE = (
+    "Runs Pix twice, shifted differently on its 8-pixel grid, and moves away from the worse run by omega, "
+    "without strengthening the grid pattern."
+)
+
+
+class GuidancePanel:
+    """Widgets, and how a recipe sets them."""
+
+    def __init__(self) -> None:
+        with gr.Group():
+            gr.Markdown(f"### PadCFG: the guidance of GenDR-Pix\n{PADCFG_LINE}", elem_classes="hint")
+            self.kind = gr.Radio(
+                GUIDANCE_KINDS,
+                value=GUIDANCE_KINDS[0],
+                label="Guidance",
+                show_label=False,
+                container=False,
+                elem_id="guidance",
+            )
+            self.omega = gr.Slider(
+                0,
+                3,
+                value=COMPARED_OMEGA,
+                step=0.05,
+                label="Omega",
+                info="1 is the good run alone; above 1 moves away from the bad one.",
+                buttons=[],
+                elem_id="omega",
+            )
+            with gr.Row():
+                self.pos_rows = offset_slider("Good: rows", POS_PAD[0], "pos-rows")
+                self.pos_columns = offset_slider("Good: columns", POS_PAD[1], "pos-columns")
+            with gr.Row():
+                self.neg_rows = offset_slider("Bad: rows", NEG_PAD[0], "neg-rows")
+                self.neg_columns = offset_slider("Bad: columns", NEG_PAD[1], "neg-columns")
+
+    @property
+    def sliders(self) -> list[gr.Slider]:
+        """Omega, then rows and columns of the good run and of the bad one."""
+        return [self.omega, self.pos_rows, self.pos_columns, self.neg_rows, self.neg_columns]
+
+    @property
+    def widgets(self) -> list[Any]:
+        """All that can be set."""
+        return [self.kind, *self.sliders]
+
+    def taken(self, recipe: Recipe) -> dict[Any, Any]:
+        """The recipe's guidance; restorers that use none leave the widgets at PadCFG and their values."""
+        if recipe.restorer != "gendr-pix":
+            return dict(zip(self.widgets, [GUIDANCE_KINDS[0], *usable(GUIDANCE_KINDS[0])], strict=True))
+        guidance = recipe.guidance
+        kind = GUIDANCE_NAMES[guidance.kind]
+        values = [guidance.omega, *guidance.pos_pad, *guidance.neg_pad]
+        updates = [gr.update(**state, value=value) for state, value in zip(states(kind), values, strict=True)]
+        return dict(zip(self.widgets, [kind, *updates], strict=True))
+
+
+def states(kind: str) -> list[dict[str, bool]]:
+    """Which of the sliders have a say."""
+    return [{"interactive": kind != "Off"}] + [{"interactive": kind == "PadCFG"}] * 4
+
+
+def usable(kind: str) -> list[Any]:
+    """Only what the chosen kind of guidance uses can be moved."""
+    return [gr.update(**state) for state in states(kind)]

@@ -1,0 +1,182 @@
+"""A result can be made again: by its command, by its Python, from its PNG; and a run can be stopped within a layer."""
+
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+from models import save_tiny_family, tiny_pipeline
+from PIL import Image
+
+from gendrpix.images import save_png
+from gendrpix.presets import Recipe
+from gendrpix.recipe import read_entry
+from gendrpix.ui.compare_tab import CompareTab
+from gendrpix.ui.details import CONSISTENCY, DIFFERENCE
+from gendrpix.ui.engine import Engine, Request
+from gendrpix.ui.samples import example_photos
+from gendrpix.ui.share import ONLY_RESIZED, as_command, as_python
+from gendrpix.ui.stopping import Stop, StoppedError, taking_turn, watch
+
+ROOT = Path(__file__).resolve().parents[1]
+OFFSETS = (1, 6, 3, 2)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny weights and the cat, as a visitor has them."""
+    folder = tmp_path_factory.mktemp("home")
+    save_tiny_family(folder / "tiny")
+    cat = next(path for path in example_photos() if path.stem == "cat")
+    (folder / cat.name).write_bytes(cat.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tab(home: Path) -> CompareTab:
+    with gr.Blocks():
+        return CompareTab(Engine(str(home / "tiny")))
+
+
+def run(tab: CompareTab, photo: Path, names: list[str], kind: str = "PadCFG", truth: dict | None = None) -> list[dict]:
+    asked = {"path": str(photo), "orig_name": photo.name}
+    quiet = lambda *args, **kwargs: None  # noqa: E731
+    return list(tab.run_restorers(asked, names, 2.0, kind, 1.35, *OFFSETS, truth, progress=quiet))
+
+
+def python(*words: str, folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def decoded(path: Path | str) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def guided(tab: CompareTab, home: Path) -> list[dict]:
+    return run(tab, home / "cat.png", ["gendr-pix"])
+
+
+def test_command_and_python_make_the_same_pixels(tab: CompareTab, home: Path, guided: list[dict]) -> None:
+    last = [step for step in guided if tab.slider in step][-1]
+    shown = decoded(last[tab.slider]["value"][1])
+    command = last[tab.details.command]
+    assert command.startswith("python -m gendrpix restore cat.png -o restored --restorer gendr-pix --scale 2 ")
+    python(*shlex.split(command)[1:], folder=home)
+    assert np.array_equal(decoded(home / "restored" / "cat.png"), shown)
+    python("-c", last[tab.details.python], folder=home)
+    assert np.array_equal(decoded(home / "restored.png"), shown)
+
+
+def test_downloaded_png_carries_its_settings(tab: CompareTab, guided: list[dict]) -> None:
+    last = [step for step in guided if tab.slider in step][-1]
+    path = last[tab.slider]["value"][1]
+    recipe = Recipe.from_png(Path(path))
+    assert (recipe.restorer, recipe.scale, recipe.guidance.omega) == ("gendr-pix", 2.0, 1.35)
+    assert (recipe.guidance.pos_pad, recipe.guidance.neg_pad) == (OFFSETS[:2], OFFSETS[2:])
+    assert str(ROOT) not in (read_entry(Path(path)) or "")
+    updates = tab.load_settings(path)
+    assert updates[tab.restorers] == ["gendr-pix"] and updates[tab.scale] == 2.0
+    assert updates[tab.padcfg.kind] == "PadCFG"
+    assert [updates[box]["value"] for box in tab.padcfg.sliders] == [1.35, *OFFSETS]
+    assert updates[tab.loaded]["value"] == "Settings loaded: gendr-pix, scale 2."
+
+
+def test_settings_of_other_weights_are_said(tab: CompareTab, tmp_path: Path) -> None:
+    entry = '{"restorer": "gendr-pix", "weights": "mini", "scale": 4, "guidance": null, "weights_sha256": "00"}'
+    path = save_png(Image.new("RGB", (8, 8)), tmp_path / "a.png", metadata={"gendrpix": entry})
+    updates = tab.load_settings(str(path))
+    assert updates[tab.restorers] == ["gendr-pix*"]
+    assert "other weights (mini)" in updates[tab.loaded]["value"]
+    with pytest.raises(gr.Error, match="no recipe"):
+        tab.load_settings(str(save_png(Image.new("RGB", (8, 8)), tmp_path / "b.png")))
+
+
+def test_lines_for_each_kind(tab: CompareTab, home: Path) -> None:
+    plain = [
+        step for step in run(tab, home / "cat.png", ["gendr-pix", "gendr-pix*"], "Plain CFG") if tab.session in step
+    ]
+    results = plain[-1][tab.session]
+    source, guided, star = results.records
+    assert as_command(source, "cat.png", "mini") == as_python(source, "cat.png", "mini") == ONLY_RESIZED
+    assert "compare" in as_command(guided, "cat.png", "mini") and "--plain-cfg" in as_command(guided, "cat.png", "mini")
+    assert "plain_cfg=True" in as_python(guided, "cat.png", "mini")
+    assert as_command(star, "-a b.png", "mini").endswith("'./-a b.png' -o restored --restorer gendr-pix --scale 2")
+    assert "guidance" not in as_python(star, "cat.png", "mini")
+
+
+def test_maps_follow_the_pair(tab: CompareTab, guided: list[dict]) -> None:
+    results = [step for step in guided if tab.session in step][-1][tab.session]
+    same = tab.choose_pair(results, "GenDR-Pix", "GenDR-Pix", DIFFERENCE)
+    assert "a mean of 0.00%" in same[tab.details.mean]["value"]
+    other = tab.choose_pair(results, "Input (bicubic)", "GenDR-Pix", CONSISTENCY)
+    assert "a mean of 0.00%" not in other[tab.details.mean]["value"]
+    assert other[tab.details.map]["value"].width > 256
+    assert other[tab.details.command].startswith("python -m")
+    assert tab.draw_map(results, "Off")[tab.details.map]["visible"] is False
+
+
+def test_truth_adds_its_scores(tab: CompareTab, home: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.png"
+    Image.open(home / "cat.png").convert("RGB").resize((256, 256)).save(truth)
+    steps = run(tab, home / "cat.png", ["gendr-pix*"], truth={"path": str(truth)})
+    table = [step for step in steps if tab.table in step][-1][tab.table]["value"]
+    assert "PSNR-Y" in table and "SSIM-Y" in table
+    with pytest.raises(gr.Error, match="128 x 128"):
+        run(tab, home / "cat.png", ["gendr-pix*"], truth={"path": str(home / "cat.png")})
+
+
+# Stopping ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_stops_within_a_layer() -> None:
+    pipeline, stop, lock = tiny_pipeline("gendr"), Stop(), threading.Lock()
+    watch(pipeline)
+    seen = []
+    count = lambda *_: (seen.append(1), stop.set() if len(seen) == 5 else None)  # noqa: E731
+    hooks = [
+        module.register_forward_hook(lambda *_: count() and None) for module in pipeline.unet.down_blocks[0].resnets
+    ]
+    hooks.append(pipeline.unet.conv_in.register_forward_hook(lambda *_: stop.set()))
+    with pytest.raises(StoppedError), taking_turn(lock, stop):
+        pipeline(Image.new("RGB", (16, 16)), scale=1)
+    assert not seen  # the block after the layer that set the flag was not run to its end
+    for hook in hooks:
+        hook.remove()
+    with taking_turn(lock, Stop()):
+        pipeline(Image.new("RGB", (16, 16)), scale=1)
+
+
+def test_waiting_for_a_turn_can_be_stopped() -> None:
+    lock, stop = threading.Lock(), Stop()
+    lock.acquire()
+    threading.Timer(0.2, stop.set).start()
+    start = time.perf_counter()
+    with pytest.raises(StoppedError), taking_turn(lock, stop):
+        pytest.fail("the turn is another's")
+    assert time.perf_counter() - start < 5
+    lock.release()
+
+
+def test_cancel_ends_the_stream(tab: CompareTab, home: Path) -> None:
+    request = Request.from_widgets({"path": str(home / "cat.png")}, ["gendr", "gendr-pix*"], 2.0, "Off", 1.0, *OFFSETS)
+    stop = Stop()
+    stream = tab.engine.compare(tab.engine.prepare(request), stop)
+    next(stream)
+    tab.show_cancelled(None, stop)
+    with pytest.raises(StoppedError):
+        next(stream)
+    assert tab.engine.restore(
+        tab.engine.prepare(
+            Request.from_widgets({"path": str(home / "cat.png")}, ["gendr-pix*"], 1.0, "Off", 1.0, *OFFSETS)
+        )
+    ).size == (128, 128)
