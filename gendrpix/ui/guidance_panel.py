@@ -68,15 +68,15 @@ class GuidancePanel:
         guidance = recipe.guidance
         kind = GUIDANCE_NAMES[guidance.kind]
         values = [guidance.omega, *guidance.pos_pad, *guidance.neg_pad]
-        updates = [gr.update(**state, value=value) for state, value in zip(states(kind), values, strict=True)]
+        updates = [gr.update(interactive=state, value=value) for state, value in zip(states(kind), values, strict=True)]
         return dict(zip(self.widgets, [kind, *updates], strict=True))
 
 
-def states(kind: str) -> list[dict[str, bool]]:
+def states(kind: str) -> list[bool]:
     """Which of the sliders have a say."""
-    return [{"interactive": kind != "Off"}] + [{"interactive": kind == "PadCFG"}] * 4
+    return [kind != "Off"] + [kind == "PadCFG"] * 4
 
 
 def usable(kind: str) -> list[Any]:
     """Only what the chosen kind of guidance uses can be moved."""
-    return [gr.update(**state) for state in states(kind)]
+    return [gr.update(interactive=state) for state in states(kind)]

@@ -96,7 +96,7 @@ class PlaygroundTab:
 
     def _wire(self) -> None:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        settings = [self.photo, self.blur, self.factor, self.noise, self.jpeg, self.seed]
+        settings: list[Any] = [self.photo, self.blur, self.factor, self.noise, self.jpeg, self.seed]
         views = [
             self.left,
             self.right,
