@@ -17,7 +17,12 @@ from training.config import PRESETS, StageConfig
 from training.run import TrainingStopped
 
 DATA_VARIABLE = "GENDRPIX_DATA"
-TOOLS: Mapping[str, str] = {"bundle": "BundleConfig", "evaluate": "EvaluateConfig", "preview": "PreviewConfig"}
+TOOLS: Mapping[str, str] = {
+    "ablate": "AblateConfig",
+    "bundle": "BundleConfig",
+    "evaluate": "EvaluateConfig",
+    "preview": "PreviewConfig",
+}
 """Module of `training`, with a function of the same name => the class of its settings."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,14 +71,22 @@ def degraded_cases(folder: Path, *, degradation: str, seed: int = 0, scale: int 
     Picture i of the folder, by name, gets the degradation that belongs to (seed, i), rounded to 8 bits.
     Raises ValueError for an unknown preset or a scale below 1.
     """
+    return degraded_pictures(
+        list(named_pictures(folder).values()), folder.resolve().name, degradation=degradation, seed=seed, scale=scale
+    )
+
+
+def degraded_pictures(paths: Sequence[Path], label: str, *, degradation: str, seed: int = 0, scale: int = 4) -> Cases:
+    """`degraded_cases` of given files, whose names without suffix must differ."""
     preset = find_preset(degradation)
     if scale < 1:
         raise ValueError(f"scale is {scale}; expected a whole number of at least 1.")
     loaders: dict[str, Callable[[], Case]] = {
-        name: partial(_degraded, path, preset, seed, index, scale)
-        for index, (name, path) in enumerate(named_pictures(folder).items())
+        path.stem: partial(_degraded, path, preset, seed, index, scale) for index, path in enumerate(paths)
     }
-    label = f"{folder.resolve().name}, degraded x{scale} ({degradation}, seed {seed})"
+    if len(loaders) < len(paths):
+        raise ValueError(f"Some pictures of {label} share a name; rename one of each pair.")
+    label = f"{label}, degraded x{scale} ({degradation}, seed {seed})"
     return Cases(label=label, scale=scale, loaders=loaders, has_truth=True)
 
 
