@@ -164,9 +164,8 @@ def plot_times(result: BenchResult) -> Figure:
     Drawn without pyplot, so that no global state is touched.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
 
-    figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.0, 5.4), layout="constrained")
     axes = figure.add_subplot()
     exponents = result.exponents()
     for series in dict.fromkeys(one.case.series for one in result.measured):
@@ -182,13 +181,14 @@ def plot_times(result: BenchResult) -> Figure:
         axes.plot(*zip(*points, strict=True), style, marker="o", label=series_label(series) + power)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:.2g}")
     axes.set_xlabel("output, megapixels")
     random = ", RANDOM weights" if result.plan.random_weights else ""
     axes.set_ylabel("seconds a picture")
     axes.set_title(f"{result.environment['device']}, {result.plan.weights}{random}", fontsize="medium")
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize="x-small", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="x-small", frameon=False)
     return figure
