@@ -64,7 +64,8 @@ def test_each_term_of_pix_can_be_switched_off(tmp_path: Path, photos: Path, opti
 def test_pix_goes_on_from_an_earlier_pix(tmp_path: Path, photos: Path) -> None:
     family = save_tiny_family(tmp_path / "family")
     words = stage_words("pix", family, photos, tmp_path / "run", steps=1, ema_decay=0, learning_rate=0)
-    assert main([*words, "--start", str(family / "gendr-pix"), "--finish-crops", "0", "--loop.final-learning-rate", "0"]) == 0
+    words += ["--start", str(family / "gendr-pix"), "--finish-crops", "0", "--loop.final-learning-rate", "0"]
+    assert main(words) == 0
     before = load_restorer("gendr-pix", family).unet.state_dict()
     after = load_restorer("gendr-pix", tmp_path / "run/weights").unet.state_dict()
     assert all(torch.allclose(after[name], before[name], atol=1e-3) for name in before)
