@@ -31,6 +31,7 @@ from gendrpix.images import (
     to_pil,
 )
 from gendrpix.networks import Autoencoder, predict
+from gendrpix.planner import TileChoice, restore_within
 from gendrpix.specs import (
     FORMAT_VERSION,
     MODEL_SPECS,
@@ -55,11 +56,13 @@ class RestorationOutput(BaseOutput):
 
     images: list of PIL pictures, (B, H, W, 3) float32 array in [0, 1], or (B, 3, H, W) tensor in [-1, 1].
     positive, negative: the two guided branches before the mix, (B, 3, H, W) tensors, if they were asked for.
+    notes: what was done otherwise than asked for lack of memory, sentences; none twice.
     """
 
     images: Restored
     positive: Tensor | None = None
     negative: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 class RestorerPipeline(DiffusionPipeline):
@@ -166,6 +169,7 @@ class RestorerPipeline(DiffusionPipeline):
         neg_pad: Offset = NEG_PAD,
         plain_cfg: bool = False,
         batched: bool = True,
+        tile: TileChoice = "auto",
         return_branches: bool = False,
         output_type: Literal["pil", "np", "pt"] = "pil",
     ) -> RestorationOutput:
@@ -175,6 +179,8 @@ class RestorerPipeline(DiffusionPipeline):
         guidance: PadCFG's omega, GenDR-Pix only; None is one unpadded pass with the positive embedding.
         pos_pad, neg_pad: offsets of the two branches, rows and columns, 0 to 7. plain_cfg leaves both unpadded.
         batched: run the two branches as one batch (faster) or one after the other (less memory).
+        tile: side of the tiles in pixels of the result, a multiple of 8; "auto" for tiles only where the whole picture
+        is not expected to fit into memory, None for none (`gendrpix.planner`).
         output_type: "np" and "pt" need outputs of one size; they carry no alpha.
         """
         if not 1.0 <= scale <= 8.0:
@@ -185,20 +191,23 @@ class RestorerPipeline(DiffusionPipeline):
             raise ValueError("There are no branches without guidance; pass guidance=OMEGA with return_branches=True.")
         pictures = [one if isinstance(one, Picture) else open_picture(one) for one in as_list(image)]
         results, kept = [], []
+        notes: list[str] = []
         for picture in self.progress_bar(pictures):
             pixels = self.prepare(picture, scale)
-            restored, branches = self.restore_guided(
-                pixels, guidance, pos_pad=pos_pad, neg_pad=neg_pad, plain_cfg=plain_cfg, batched=batched
+            how: dict[str, Any] = {"pos_pad": pos_pad, "neg_pad": neg_pad, "plain_cfg": plain_cfg}
+            fitted = restore_within(
+                self, pixels, guidance, tile=tile, batched=batched, keep_branches=return_branches, **how
             )
-            results.append(restored)
-            if return_branches:
-                kept.append(branches)
+            results.append(fitted.restored)
+            notes += fitted.notes
+            if fitted.branches is not None:
+                kept.append(fitted.branches)
         self.maybe_free_model_hooks()
         images = _as_output(results, pictures, output_type)
         if not return_branches:
-            return RestorationOutput(images=images)
+            return RestorationOutput(images=images, notes=tuple(dict.fromkeys(notes)))
         positive, negative = (_stack(branch) for branch in zip(*kept, strict=True))
-        return RestorationOutput(images=images, positive=positive, negative=negative)
+        return RestorationOutput(images=images, positive=positive, negative=negative, notes=tuple(dict.fromkeys(notes)))
 
     def prepare(self, picture: Picture, scale: float) -> Tensor:
         """Picture => (1, 3, H, W) in [-1, 1] at the output size, on the pipeline's device and in its dtype."""

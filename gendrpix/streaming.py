@@ -9,13 +9,64 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from gendrpix.images import Picture, check_output_size, output_size, to_array, written_beside
+from gendrpix.memory import tight_memory
+from gendrpix.planner import Plan, choose_plan
 from gendrpix.png16 import PngStream, check_keyword
 from gendrpix.tiling import OVERLAP_PX, Predictor, check_tile, resize_rows, restore_bands
+
+if TYPE_CHECKING:
+    from gendrpix.pipelines import RestorerPipeline
+
+
+def restore_to_png(
+    pipeline: RestorerPipeline,
+    picture: Picture,
+    path: str | os.PathLike[str],
+    *,
+    scale: float = 4.0,
+    guidance: float | None = None,
+    tile: int | Literal["auto"] = "auto",
+    budget_bytes: int | None = None,
+    overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[float], None] | None = None,
+    **how: Any,
+) -> Plan:
+    """Restore `picture` into a PNG by the largest tiles that fit the memory, and give back the plan.
+
+    how: pos_pad, neg_pad and plain_cfg of `RestorerPipeline.restore_guided`. Errors are those of `stream_png`, and
+    PlanError where nothing fits.
+    """
+    height, width = output_size(picture.height, picture.width, scale)
+    check_output_size(height, width)
+    plan = choose_plan(
+        pipeline, height, width, guided=guidance is not None, tile=tile, streamed=True, budget_bytes=budget_bytes
+    )
+    assert plan.tile_px is not None  # a streamed plan always has tiles
+
+    def predict(pixels: Tensor) -> Tensor:
+        return pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)[0]
+
+    with tight_memory(pipeline.device):
+        stream_png(
+            picture,
+            path,
+            predict,
+            scale=scale,
+            tile_px=plan.tile_px,
+            device=pipeline.device,
+            dtype=pipeline.unet.dtype,
+            overwrite=overwrite,
+            metadata=metadata,
+            progress=progress,
+        )
+    return plan
 
 
 def stream_png(

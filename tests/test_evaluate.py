@@ -15,7 +15,7 @@ from gendrpix import compare
 from gendrpix.images import open_picture, resize, to_pil
 from gendrpix.measure import grid_score
 from gendrpix.pipelines import load_restorer
-from tests.models import save_tiny_family
+from tests.models import TINY, save_tiny_family
 from training.__main__ import main
 from training.cases import degraded_cases, paired_cases, photo_cases
 from training.degradation import degrade, find_preset
@@ -363,3 +363,26 @@ def test_the_commands_write_tables_and_sheets(tmp_path: Path, capsys: pytest.Cap
     assert main(sheet) == 1
     assert main(["--help"]) == 0
     assert "evaluate" in capsys.readouterr().out
+
+
+def test_each_attention_is_a_line_and_runs_as_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """96 pixels are 12 positions, more than the tiny family's 8: "window" and "full" differ, "auto" is "window"."""
+    monkeypatch.setattr("gendrpix.pipelines.MODEL_SPECS", {TINY.name: TINY})
+    weights = save_tiny_family(tmp_path / "tiny", ("gendr-pix",))
+    config = EvaluateConfig(
+        out=tmp_path / "out",
+        photos=write_photos(tmp_path / "photos", {"a": (24, 24)}),
+        weights=str(weights),
+        restorers=("gendr-pix*",),
+        attention=("full", "window", "auto"),
+        metrics=("grid",),
+        crops=0,
+        save_results=True,
+    )
+    evaluate(config)
+    kinds = {}
+    for kind in config.attention:
+        kinds[kind] = array_of(tmp_path / "out" / "results" / "gendr-pix-star" / kind / "a.png")
+    assert (kinds["full"] != kinds["window"]).any() and (kinds["auto"] == kinds["window"]).all()
+    assert [row["restorer"] for row in rows_of(config.out)][1:] == [f"gendr-pix*/{kind}" for kind in config.attention]
+    assert ", window |" in (config.out / "scores.md").read_text(encoding="utf-8")

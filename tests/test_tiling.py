@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from gendrpix.images import Picture, PictureError, resize, to_array, to_pil
 from gendrpix.png16 import PngStream
-from gendrpix.streaming import stream_png
+from gendrpix.streaming import restore_to_png, stream_png
 from gendrpix.tiling import (
     MIN_TILE_PX,
     OVERLAP_PX,
@@ -305,3 +305,20 @@ def test_refusals_of_a_stream_come_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keyword"):
         stream_png(small, path, never, scale=2, tile_px=TILE, metadata={"": "x"})
     assert path.read_bytes() == b"mine" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("guidance", [None, 1.5])
+def test_a_restorer_streams_what_its_tiles_give(guidance: float | None, tmp_path: Path) -> None:
+    pipeline, picture = tiny_pipeline("gendr-pix"), Picture(color=random_pixels(75, 50))
+    path = tmp_path / "out.png"
+    plan = restore_to_png(pipeline, picture, path, scale=2, guidance=guidance, tile=TILE, budget_bytes=2**40)
+    assert plan.tile_px == TILE
+    tiles = restore_tiled(
+        resize(picture.color, 150, 100), lambda tile: pipeline.restore_guided(tile, guidance)[0], TILE
+    )
+    with Image.open(path) as image:
+        difference = np.abs(np.asarray(image).astype(int) - to_array(tiles))
+    assert difference.max() <= 1 and difference.mean() < 0.01
+    with pytest.raises(ValueError, match="choose a smaller scale"):
+        restore_to_png(pipeline, picture, tmp_path / "no.png", budget_bytes=1000)
+    assert [item.name for item in tmp_path.iterdir()] == ["out.png"]

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -56,9 +57,11 @@ def make_entrants(
     guidance: Sequence[float],
     settings: CompareSettings,
     cache: RestorerCache,
+    attention: Sequence[str] = (),
 ) -> list[Entrant]:
     """The entrants in the order asked for, bicubic first in any case, "gendr-pix" once for every omega.
 
+    attention: kinds of self-attention, an entrant for each where they are several; none is as loaded.
     Loads the weights, so that missing ones are said at once. Raises ValueError for an unknown or repeated choice.
     """
     unknown = [choice for choice in choices if choice not in CHOICES]
@@ -74,14 +77,17 @@ def make_entrants(
             continue
         cache(choice)
         digest = weights_digest(find_restorer_folder(restorer_of(choice), cache.weights))
-        for omega in dict.fromkeys(guidance) if choice == "gendr-pix" else (None,):
+        omegas = tuple(dict.fromkeys(guidance)) if choice == "gendr-pix" else (None,)
+        kinds = tuple(dict.fromkeys(attention)) or (None,)
+        for omega, kind in product(omegas, kinds):
             guided = dataclasses.replace(settings, guidance=omega)
-            several = omega is not None and len(set(guidance)) > 1
+            name = f"{choice}@{omega:g}" if omega is not None and len(omegas) > 1 else choice
+            label = CHOICE_LABELS[choice] + ("" if omega is None else f" (ω {omega:g})")
             entrants.append(
                 Entrant(
-                    name=f"{choice}@{omega:g}" if several else choice,
-                    label=CHOICE_LABELS[choice] + ("" if omega is None else f" (ω {omega:g})"),
-                    run=Restorer(choice, guided, cache),
+                    name=f"{name}/{kind}" if len(kinds) > 1 else name,
+                    label=f"{label}, {kind}" if len(kinds) > 1 else label,
+                    run=Restorer(choice, guided, cache, kind),
                     weights=digest,
                 )
             )
@@ -91,8 +97,10 @@ def make_entrants(
 class Restorer:
     """Runs one restorer; each picture size is warmed up when it first comes."""
 
-    def __init__(self, choice: str, settings: CompareSettings, cache: RestorerCache) -> None:
-        self.choice, self.settings, self.cache = choice, settings, cache
+    def __init__(
+        self, choice: str, settings: CompareSettings, cache: RestorerCache, attention: str | None = None
+    ) -> None:
+        self.choice, self.settings, self.cache, self.attention = choice, settings, cache, attention
         self._warm_sizes: set[tuple[int, int]] = set()
 
     def __call__(self, case: Case, scorer: Scorer) -> Record:
@@ -103,7 +111,10 @@ class Restorer:
         warmup = 0 if size in self._warm_sizes else self.settings.warmup
         self._warm_sizes.add(size)
         settings = dataclasses.replace(self.settings, warmup=warmup)
-        return run_choice(case.photo, self.choice, settings, self.cache(self.choice), scorer, case.truth)
+        pipeline = self.cache(self.choice)
+        if self.attention is not None:  # each time: entrants share the pipeline
+            pipeline.set_attention(self.attention)
+        return run_choice(case.photo, self.choice, settings, pipeline, scorer, case.truth)
 
 
 def run_resizer(choice: str, settings: CompareSettings, case: Case, scorer: Scorer) -> Record:

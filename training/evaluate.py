@@ -20,6 +20,7 @@ import torch
 from tqdm.auto import tqdm
 
 from gendrpix import __version__
+from gendrpix.attention import AttentionKind
 from gendrpix.compare import CompareSettings, Record, RestorerCache, describe_device
 from gendrpix.devices import pick_device, pick_dtype
 from gendrpix.images import open_picture, save_png
@@ -76,6 +77,8 @@ class EvaluateConfig:
     neg_pad: Offset = NEG_PAD
     plain_cfg: bool = False
     """Guide without offsets."""
+    attention: tuple[AttentionKind, ...] = ()
+    """Kinds of self-attention; several give a line each, RESTORER/KIND. None is as loaded, auto."""
     outputs: tuple[str, ...] = ()
     """NAME=FOLDER of ready-made results, named as the inputs are: published ones, or another program's."""
     common: bool = False
@@ -154,7 +157,9 @@ def prepare(config: EvaluateConfig) -> tuple[list[Entrant], Cases]:
     peers, cases = output_entrants(config.outputs, cases, settings, common=config.common)
     cases = cases.spread(config.pictures)
     cache = RestorerCache(config.weights, device=pick_device(config.device), dtype=pick_dtype(config.dtype))
-    entrants = make_entrants(config.restorers, guidance=config.guidance, settings=settings, cache=cache)
+    entrants = make_entrants(
+        config.restorers, guidance=config.guidance, settings=settings, cache=cache, attention=config.attention
+    )
     truth = [truth_entrant(settings)] if cases.has_truth else []
     return [*truth, *entrants, *peers], cases
 
@@ -254,6 +259,7 @@ def describe(
         "pos_pad": config.pos_pad,
         "neg_pad": config.neg_pad,
         "plain_cfg": config.plain_cfg,
+        "attention": list(config.attention) or ["as loaded"],
         "device": computed[0].device if computed else describe_device(torch.device("cpu")),
         "dtype": computed[0].dtype if computed else "float32",
         "repeats": config.repeats,
