@@ -28,7 +28,7 @@ def build_page(engine: Engine) -> gr.Blocks:
             CompareTab(engine)
         with gr.Tab("PadCFG tuner", elem_id="tuner-tab"):
             TunerTab(engine)
-        with gr.Tab("Degrade and restore", elem_id="playground-tab"):
+        with gr.Tab("Playground", elem_id="playground-tab"):
             PlaygroundTab(engine)
         Endpoints(engine)
         gr.Markdown(
