@@ -203,7 +203,7 @@ def test_maps_command_and_settings_from_the_png(page: Page, tmp_path: Path) -> N
 
 
 def test_tuner_sweeps_and_takes_a_cell(page: Page) -> None:
-    page.get_by_role("tab", name="PadCFG tuner").click()
+    page.get_by_role("tab", name="Tuner").click()
     page.locator("#tuner-examples .gallery-item, #tuner-examples button").nth(1).click()
     expect(page.locator("#tuner-figures")).to_contain_text("Grid score")
     omega = page.locator("#tuner-omega input[type=range]")
@@ -245,7 +245,7 @@ def test_phone_needs_no_sideways_scrolling(page: Page, theme: str) -> None:
     for control in ("#run", "#photo", "#scale", "#padcfg"):
         box = page.locator(control).bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
-    for name, control in (("PadCFG tuner", "#sweep"), ("Playground", "#play-run")):
+    for name, control in (("Tuner", "#sweep"), ("Playground", "#play-run")):
         page.get_by_role("tab", name=name).click()
         expect(page.locator(control)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

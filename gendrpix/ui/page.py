@@ -26,7 +26,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         gr.HTML(HEADER, elem_id="header", container=False)
         with gr.Tab("Compare", elem_id="compare-tab"):
             CompareTab(engine)
-        with gr.Tab("PadCFG tuner", elem_id="tuner-tab"):
+        with gr.Tab("Tuner", elem_id="tuner-tab"):
             TunerTab(engine)
         with gr.Tab("Playground", elem_id="playground-tab"):
             PlaygroundTab(engine)
