@@ -176,6 +176,8 @@ def resize(x: Tensor, height: int, width: int) -> Tensor:
     """
     if x.shape[-2:] == (height, width):
         return x.clamp(-1, 1)
+    if width == 1 < height:  # torch repeats the first row of a result one pixel wide; lying down it comes out right
+        return resize(x.mT, width, height).mT
     y = F.interpolate(x.float(), size=(height, width), mode="bicubic", antialias=True, align_corners=False)
     return y.clamp(-1, 1).to(x.dtype)
 

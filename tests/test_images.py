@@ -112,6 +112,9 @@ def test_resize() -> None:
     down = resize(x, 6, 10)  # antialiased as Pillow's bicubic, which uses the same kernel (a = -0.5)
     reference = Image.fromarray(x[0, 0].numpy()).resize((10, 6), Image.Resampling.BICUBIC)
     assert np.abs(down[0, 0].numpy() - np.clip(np.asarray(reference), -1, 1)).max() < 1e-5
+    thin = resize(x[..., :1], 18, 1)  # one pixel wide
+    reference = Image.fromarray(x[0, 0, :, :1].numpy()).resize((1, 18), Image.Resampling.BICUBIC)
+    assert np.abs(thin[0, 0].numpy() - np.clip(np.asarray(reference), -1, 1)).max() < 1e-5
     alpha = resize_alpha(torch.rand(1, 1, 5, 5), 20, 20)
     assert alpha.min() >= 0 and alpha.max() <= 1
 
