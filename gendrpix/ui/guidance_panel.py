@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from gendrpix.presets import Recipe
 
 GUIDANCE_KINDS = tuple(GUIDANCE_NAMES.values())
-PADCFG_LINE = (
-    "Runs Pix twice, shifted differently on its 8-pixel grid, and moves away from the worse run by omega, "
-    "without strengthening the grid pattern."
-)
+PADCFG_LINE = "Runs Pix twice, shifted differently on its 8-pixel grid, and moves away from the worse run by omega."
 
 
 class GuidancePanel:
