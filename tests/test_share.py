@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
+import torch
 from models import save_tiny_family, tiny_pipeline
 from PIL import Image
 
@@ -50,9 +51,9 @@ def run(tab: CompareTab, photo: Path, names: list[str], kind: str = "PadCFG", tr
 
 
 def python(*words: str, folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+    # As many threads as here (tests/conftest.py): another number adds floats in another order
+    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
