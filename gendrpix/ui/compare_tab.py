@@ -14,7 +14,7 @@ from gendrpix.ui.engine import COMPUTE, Engine, Photo, Request, figures_alone, s
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.guidance_panel import GuidancePanel, usable
 from gendrpix.ui.results import Results, save_result
-from gendrpix.ui.samples import example_photos
+from gendrpix.ui.samples import photo_input
 from gendrpix.ui.share import recipe_line
 from gendrpix.ui.stopping import Stop
 
@@ -53,23 +53,12 @@ class CompareTab:
     # Widgets -------------------------------------------------------------------------------------------------------
 
     def _build_inputs(self) -> None:
-        self.photo = gr.Image(
-            label="Photo",
-            type="filepath",
-            image_mode=None,
-            sources=["upload", "clipboard"],
-            height=190,
-            buttons=[],
+        self.photo = photo_input(
+            "Photo",
+            "The photo to restore",
+            "photo",
+            examples_id="examples",
             placeholder="Drop a photo, click to upload, or paste one",
-            alt_text="The photo to restore",
-            elem_id="photo",
-        )
-        gr.Examples(
-            [[str(path)] for path in example_photos()],
-            inputs=[self.photo],
-            label="Or try one of these",
-            api_visibility="private",
-            elem_id="examples",
         )
         self.restorers = gr.CheckboxGroup(
             choices=[(label, name) for name, label in CHOICE_LABELS.items()],

@@ -12,7 +12,7 @@ from gendrpix.presets import EXPLORED_OMEGA
 from gendrpix.specs import CHOICE_LABELS, UNGUIDED
 from gendrpix.ui.engine import COMPUTE, Engine, Job, Photo, scorecard
 from gendrpix.ui.errors import spoken
-from gendrpix.ui.samples import check_filled, example_photos
+from gendrpix.ui.samples import check_filled, photo_input
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
@@ -44,23 +44,7 @@ class PlaygroundTab:
         self._wire()
 
     def _build_inputs(self) -> None:
-        self.photo = gr.Image(
-            label="Clean picture",
-            type="filepath",
-            image_mode=None,
-            sources=["upload", "clipboard"],
-            height=190,
-            buttons=[],
-            alt_text="The clean picture",
-            elem_id="clean",
-        )
-        gr.Examples(
-            [[str(path)] for path in example_photos()],
-            inputs=[self.photo],
-            label="Or try one of these",
-            api_visibility="private",
-            elem_id="clean-examples",
-        )
+        self.photo = photo_input("Clean picture", "The clean picture", "clean", examples_id="clean-examples")
         self.blur = gr.Slider(0, 4, value=0.8, step=0.1, label="Blur, pixels", buttons=[], elem_id="blur")
         self.factor = gr.Slider(1, 8, value=4, step=1, label="Times smaller", buttons=[], elem_id="factor")
         self.noise = gr.Slider(0, 20, value=1, step=0.5, label="Noise, % of the range", buttons=[], elem_id="noise")

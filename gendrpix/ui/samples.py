@@ -1,4 +1,4 @@
-"""What several tabs share: the bundled photos, and the slider of one offset."""
+"""What several tabs share: the photo with its examples, and the slider of one offset."""
 
 from __future__ import annotations
 
@@ -12,6 +12,31 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 def example_photos() -> list[Path]:
     """The bundled example photos."""
     return sorted(path for path in EXAMPLES.glob("*") if path.suffix in (".png", ".jpg"))
+
+
+def photo_input(
+    label: str, alt_text: str, elem_id: str, *, examples_id: str, placeholder: str | None = None
+) -> gr.Image:
+    """The box for a picture, handed on as a file path, and the bundled photos below it."""
+    photo = gr.Image(
+        label=label,
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard"],
+        height=190,
+        buttons=[],
+        placeholder=placeholder,
+        alt_text=alt_text,
+        elem_id=elem_id,
+    )
+    gr.Examples(
+        [[str(path)] for path in example_photos()],
+        inputs=[photo],
+        label="Or try one of these",
+        api_visibility="private",
+        elem_id=examples_id,
+    )
+    return photo
 
 
 def offset_slider(label: str, value: int, elem_id: str) -> gr.Slider:

@@ -10,7 +10,7 @@ from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, PRESETS
 from gendrpix.specs import NEG_PAD, POS_PAD
 from gendrpix.ui.diagram import draw_pads
 from gendrpix.ui.engine import COMPUTE, Engine
-from gendrpix.ui.samples import example_photos, offset_slider
+from gendrpix.ui.samples import offset_slider, photo_input
 from gendrpix.ui.tuning import METRIC_LABELS, OWN, Tuning
 
 INTRO = (
@@ -44,23 +44,7 @@ class TunerTab:
     # Widgets -------------------------------------------------------------------------------------------------------
 
     def _build_inputs(self) -> None:
-        self.photo = gr.Image(
-            label="Photo",
-            type="filepath",
-            image_mode=None,
-            sources=["upload", "clipboard"],
-            height=190,
-            buttons=[],
-            alt_text="The photo to tune on",
-            elem_id="tuner-photo",
-        )
-        gr.Examples(
-            [[str(path)] for path in example_photos()],
-            inputs=[self.photo],
-            label="Or try one of these",
-            api_visibility="private",
-            elem_id="tuner-examples",
-        )
+        self.photo = photo_input("Photo", "The photo to tune on", "tuner-photo", examples_id="tuner-examples")
         with gr.Accordion("Region and scale", open=False):
             gr.Markdown(REGION_LINE, elem_classes="hint")
             self.side = gr.Radio([256, 384, 512], value=256, label="Result, pixels a side", elem_id="tuner-side")
