@@ -38,7 +38,7 @@ def train(config: AutoencoderConfig) -> Path:
     model = build_autoencoder(find_model(config.model))
     if not isinstance(model, AutoencoderDC):
         raise ValueError(f"{config.model} uses a ready-made autoencoder; only `mini`'s is trained here.")
-    if config.start == "principal":
+    if config.start == "principal" and run.fresh:
         _start_from_principal_components(model, crops, config.start_crops)
     model.to(accelerator.device, memory_format=torch.channels_last)
     ema = Average(model, loop.ema_decay)

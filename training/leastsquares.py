@@ -26,7 +26,7 @@ class ConvRegression:
         size = conv.in_channels * 9 + 1
         self._inputs = torch.zeros(size, size, dtype=torch.float64)
         self._outputs = torch.zeros(size, conv.out_channels, dtype=torch.float64)
-        self._squares, self._sums = torch.zeros(conv.out_channels, dtype=torch.float64), 0
+        self._squares = torch.zeros(conv.out_channels, dtype=torch.float64)
         self._seen = 0
 
     def add(self, inputs: Tensor, wanted: Tensor) -> None:

@@ -178,7 +178,8 @@ def train(config: PixConfig) -> Path:
     own = unet = finished(accelerator, unet, ema)
     if config.finish_crops:
         with torch.no_grad():
-            fit_conv_out(own, wanted(loop.steps * loop.batch * loop.accumulate, config.finish_crops), ridge=0.5)
+            seen_crops = loop.steps * loop.batch * loop.accumulate * accelerator.num_processes
+            fit_conv_out(own, wanted(seen_crops, config.finish_crops), ridge=0.5)
             figures = validate(lambda x: student(x, prompts[:1]), checked, run.sample_picture(loop.steps))
         logger.info("pix: after the fit of conv_out: held-out PSNR %.3f", figures["held_out_psnr"])
     pipeline = GenDRPixPipeline(unet=own, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name)

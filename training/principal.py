@@ -14,8 +14,9 @@ from diffusers.models.autoencoders.autoencoder_dc import ResBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gendrpix.specs import PATCH
+
 COLOURS = 3
-PATCH = 8
 BITS = tuple(itertools.product((0, 1), (0, 1)))  # a 2 x 2 cell's (row, column), in pixel_unshuffle's order
 LIFT = 2.0  # keeps the carried colours on the straight side of the decoder's last ReLU
 STEADY = 32.0  # one channel's constant value, beside which the others hardly move the last norm's divisor

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from training.data import sample_batches
+
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """(B,) peak signal-to-noise ratio in dB over RGB, for pictures in [-1, 1]; the estimate `a` is clamped."""
@@ -19,8 +21,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 def held_out(dataset: Any, count: int, device: torch.device) -> dict[str, Tensor]:
     """The first `count` samples of a held-out dataset as one batch."""
-    items = [dataset[i] for i in range(count)]
-    return {name: torch.stack([torch.as_tensor(item[name]) for item in items]).to(device) for name in items[0]}
+    return next(sample_batches(dataset, count, device, batch=count))
 
 
 def validate(restore: Callable[[Tensor], Tensor], batch: dict[str, Tensor], picture: Path | None) -> dict[str, float]:
