@@ -21,6 +21,7 @@ TOOLS: Mapping[str, str] = {
     "ablate": "AblateConfig",
     "bundle": "BundleConfig",
     "evaluate": "EvaluateConfig",
+    "interpolate": "InterpolateConfig",
     "preview": "PreviewConfig",
 }
 """Module of `training`, with a function of the same name => the class of its settings."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 
 from gendrpix.pipelines import PIPELINES
 from gendrpix.weights import load_autoencoder
+from training.checkpoint import replace_saved
+from training.interpolate import RECORD, describe_record
 
 STAGES = {"autoencoder": "autoencoder", "gendr": "teacher", "gendr-adc": "adc", "gendr-pix": "pix"}
 """Folder in the bundle => stage, and folder in the runs."""
@@ -79,11 +80,11 @@ def bundle(config: BundleConfig) -> Path:
     half = torch.float16
     autoencoder = load_autoencoder(config.runs / "autoencoder" / "weights" / "autoencoder", half)
     sizes = {"autoencoder": _count(autoencoder)}
-    _replace(config.out / "autoencoder", autoencoder)
+    replace_saved(config.out / "autoencoder", autoencoder)
     for name, pipeline_class in PIPELINES.items():
         pipeline = pipeline_class.from_pretrained(config.runs / STAGES[name] / "weights" / name, dtype=half)
         shared = {"shared_vae": "../autoencoder"} if pipeline.vae is not None else {}
-        _replace(config.out / name, pipeline, **shared)
+        replace_saved(config.out / name, pipeline, **shared)
         sizes[name] = _count(pipeline.unet)
     for name, stage in STAGES.items():
         settings = json.loads((config.runs / stage / "config.json").read_text(encoding="utf-8"))
@@ -93,15 +94,6 @@ def bundle(config: BundleConfig) -> Path:
 
 def _count(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _replace(folder: Path, model: Any, **options: Any) -> None:
-    """Save beside and rename, so that a failure leaves the earlier folder."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial, safe_serialization=True, **options)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
 
 
 def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters: int) -> str:
@@ -122,6 +114,7 @@ def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters:
     elif "adversarial" in weights:
         real = settings.get("real", "truth")  # the teacher's stage knows no other
         weights[f"adversarial (features of {settings['backbone']}, real: {real})"] = weights.pop("adversarial")
+    notes = [describe_record(settings[RECORD])] if RECORD in settings else []
     return CARD.format(
         licence=config.licence,
         name=name,
@@ -139,5 +132,5 @@ def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters:
         ema_decay=loop["ema_decay"],
         losses=", ".join(f"{key} {value:g}" for key, value in weights.items()),
         hardware=config.hardware,
-        notes=config.notes,
+        notes=" ".join([*notes, config.notes]).strip(),
     )

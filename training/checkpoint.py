@@ -92,3 +92,20 @@ def export(accelerator: Accelerator, models: Mapping[str, Any], folder: Path) ->
         partial.rename(folder)
     accelerator.wait_for_everyone()
     return folder
+
+
+def replace_saved(folder: Path, model: Any, **options: Any) -> Path:
+    """Save a model or pipeline beside its folder and rename, so that a failure leaves the earlier one."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial, safe_serialization=True, **options)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a text beside its file and rename."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
