@@ -23,6 +23,7 @@ _HOMES = {
     "PictureError": "gendrpix.images",
     "open_picture": "gendrpix.images",
     "save_png": "gendrpix.images",
+    "cut": "gendrpix.regions",
     "MODEL_SPECS": "gendrpix.specs",
     "RESTORER_SPECS": "gendrpix.specs",
 }

@@ -81,11 +81,14 @@ def compare(options: Compare) -> int:
     from gendrpix.devices import pick_device, pick_dtype
     from gendrpix.images import open_picture, save_png
     from gendrpix.recipe import pick_scale, png_entries
+    from gendrpix.regions import cut
     from gendrpix.report import to_table, write_csv, write_json
     from gendrpix.scores import Scorer
 
     check(options)
     picture = open_picture(options.input)
+    if options.crop is not None:
+        picture = cut(picture, options.crop)
     truth = None if options.truth is None else open_picture(options.truth)
     say_notes(options.input, picture.notes)
     settings = comparing.CompareSettings(
@@ -188,6 +191,7 @@ def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[
                     batch=options.batch,
                     workers=options.workers or (1 if crew.device.type == "cpu" else 4),
                     overwrite=options.overwrite,
+                    crop=options.crop,
                 )
             )
         except BaseException:
@@ -304,6 +308,8 @@ def describe_recipe(options: Common, restorer: str, guidance: float | None) -> d
         "dtype": options.dtype,
         "version": __version__,
     }
+    if options.crop is not None:
+        recipe["crop"] = options.crop
     if guidance is not None:
         plain = isinstance(options, Compare) and options.plain_cfg
         recipe.update({"plain_cfg": True} if plain else {"pos_pad": options.pos_pad, "neg_pad": options.neg_pad})

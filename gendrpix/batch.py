@@ -32,6 +32,7 @@ from gendrpix.images import (
 )
 from gendrpix.jobs import Outcome, Task, Times
 from gendrpix.recipe import KEYWORD, png_entries, read_entry
+from gendrpix.regions import cut
 
 T = TypeVar("T")
 
@@ -61,13 +62,14 @@ def restore_files(
     workers: int = 1,
     overwrite: bool = False,
     overlap: bool = True,
+    crop: tuple[int, int, int, int] | None = None,
 ) -> Times:
     """Restore every task's picture and save its result; `finish` hears of each, one at a time, from any thread.
 
     load: gives the model's call, asked for once, when the first picture is there. recipe: what all results have in
     common (JSON values); each result carries it with its input's SHA-256, and an existing result of the same recipe
     is skipped. batch: most pictures of one size in one call. workers: threads that read, and as many that write.
-    overlap: False does one thing after the other, to compare.
+    overlap: False does one thing after the other, to compare. crop: the part of each picture to restore (`regions`).
     Raises what `load` raises; whatever else goes wrong is the outcome of one file.
     """
     if batch < 1 or workers < 1:
@@ -79,7 +81,7 @@ def restore_files(
             finish(outcome)
 
     def read(task: Task) -> Loaded | Outcome:
-        return guarded(task, lambda: read_task(task, recipe, overwrite=overwrite))
+        return guarded(task, lambda: read_task(task, recipe, crop=crop, overwrite=overwrite))
 
     def write(loaded: Loaded, result: Tensor, seconds: float) -> None:
         tell(guarded(loaded.task, lambda: write_result(loaded, result, seconds, overwrite=overwrite)))
@@ -158,7 +160,9 @@ def in_groups(pictures: Iterable[Loaded], batch: int) -> Iterator[list[Loaded]]:
     yield from waiting.values()
 
 
-def read_task(task: Task, recipe: Mapping[str, Any], *, overwrite: bool) -> Loaded | Outcome:
+def read_task(
+    task: Task, recipe: Mapping[str, Any], *, overwrite: bool, crop: tuple[int, int, int, int] | None = None
+) -> Loaded | Outcome:
     """The decoded picture, or the outcome "skipped" where its result is there already. Raises ValueError."""
     if task.target.exists() and task.target.resolve() == task.source.resolve():
         raise ValueError("the result would replace the picture itself; choose another folder with -o.")
@@ -173,7 +177,7 @@ def read_task(task: Task, recipe: Mapping[str, Any], *, overwrite: bool) -> Load
                 "choose another folder or allow overwriting (--overwrite)."
             )
     picture = from_decoded(decode_bytes(data, quoted(task.source), DEFAULT_LIMITS))
-    return Loaded(task=task, picture=picture, entries=entries)
+    return Loaded(task=task, picture=picture if crop is None else cut(picture, crop), entries=entries)
 
 
 def restore_group(group: Sequence[Loaded], restore: Restore) -> list[tuple[Loaded, Tensor | Outcome, float]]:

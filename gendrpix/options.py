@@ -41,6 +41,8 @@ class Common:
     """How many times larger, 1 to 8; 4 where neither --scale nor --size is given."""
     size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None
     """Longer side of the result in pixels, in place of --scale."""
+    crop: Annotated[tuple[int, int, int, int] | None, tyro.conf.arg(metavar="LEFT TOP WIDTH HEIGHT")] = None
+    """Restore this part of the picture alone, in pixels of the picture."""
     pos_pad: Offset = POS_PAD
     """PadCFG: rows and columns put before the picture in the positive branch, 0 to 7."""
     neg_pad: Offset = NEG_PAD

@@ -18,7 +18,9 @@ from pictures import photo
 from gendrpix import __main__ as cli
 from gendrpix import __version__
 from gendrpix.__main__ import main
+from gendrpix.images import open_picture
 from gendrpix.pipelines import load_restorer
+from gendrpix.regions import cut
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +220,21 @@ def test_size_is_the_longer_side_of_every_result(inputs: Path, weights: Path, tm
     assert "longer side of 99 is 0.99 times" in (said := capsys.readouterr().err) and "8.25 times" in said
     assert run("compare", inputs / "a.jpg", "-o", tmp_path / "c", "--weights", weights, "--size", "50") == 0
     assert {PIL.Image.open(path).size for path in (tmp_path / "c").glob("*.png")} == {(50, 40)}
+
+
+def test_crop_restores_a_part_alone(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    out, options = tmp_path / "out", ("--weights", weights, "--scale", "2", "--crop", "3", "2", "9", "7")
+    assert run("restore", inputs / "b.png", "-o", out, *options) == 0
+    pipeline = load_restorer("gendr-pix", weights)
+    direct = pipeline(cut(open_picture(inputs / "b.png"), (3, 2, 9, 7)), scale=2.0).images[0]
+    with PIL.Image.open(out / "b.png") as made:
+        assert made.size == (18, 14) and made.tobytes() == direct.tobytes()
+        assert json.loads(made.info["gendrpix"])["crop"] == [3, 2, 9, 7]
+    assert run("compare", inputs / "b.png", "-o", tmp_path / "c", "--restorers", "gendr-pix*", *options) == 0
+    with PIL.Image.open(tmp_path / "c" / "b_gendr-pix-star.png") as made:
+        assert made.tobytes() == direct.tobytes()
+    assert run("restore", inputs / "a.jpg", "-o", out, "--crop", "15", "0", "9", "7", "--weights", weights) == 1
+    assert "not within the picture" in capsys.readouterr().err
 
 
 def test_compare_saves_every_result_and_the_reports(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:

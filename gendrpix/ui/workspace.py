@@ -83,18 +83,15 @@ class Workspaces:
             return self._kept[region]
 
     def _make(self, region: Region) -> Workspace:
-        from gendrpix.images import Picture, open_picture
+        from gendrpix.images import open_picture
+        from gendrpix.regions import cut, place_box
         from gendrpix.sweep import BranchBank
 
         picture = open_picture(region.photo)
         side = max(1, int(region.side_px // region.scale))
-        height, width = min(side, picture.height), min(side, picture.width)
-        top = round(region.down * picture.height - height / 2)
-        left = round(region.across * picture.width - width / 2)
-        top, left = min(max(0, top), picture.height - height), min(max(0, left), picture.width - width)
+        box = place_box(picture.width, picture.height, across=region.across, down=region.down, side_px=side)
         pipeline = self.engine.pipeline("gendr-pix")
-        crop = Picture(color=picture.color[..., top : top + height, left : left + width].clone())
-        return Workspace(bank=BranchBank(pipeline, pipeline.prepare(crop, region.scale)))
+        return Workspace(bank=BranchBank(pipeline, pipeline.prepare(cut(picture, box), region.scale)))
 
     def measure(self, x: Tensor, metric: str) -> float:
         """One figure of (1, 3, H, W) as it would be saved. Raises ValueError with the reason where there is none."""
