@@ -178,19 +178,28 @@ def check_quality(qualities: Sequence[int], limits: tuple[int, int]) -> None:
     assert_uniform(qualities, *limits)
 
 
-def test_mild_is_single_order_and_a_quarter_plain(plans: Plans) -> None:
-    mild = plans["mild"]
+@pytest.mark.parametrize(
+    ("name", "clean", "blurred", "kinds", "sigma"),
+    [
+        ("mild", 0.25, 0.5, {"iso", "aniso"}, 1.2),
+        ("photo", 0.2, 0.8, {"iso", "aniso", "generalized_iso", "plateau_iso"}, 3.0),
+    ],
+)
+def test_the_small_models_presets_are_single_order_and_partly_plain(
+    plans: Plans, name: str, clean: float, blurred: float, kinds: set[str], sigma: float
+) -> None:
+    mild = plans[name]
     plain = (Resize(factor=1.0, divisor=4, filter="bicubic", antialias=True),)
     # a damaged draw may come out empty of damage too: no blur, bicubic, no noise, no JPEG
-    assert_share([plan.steps == plain for plan in mild], 0.25 + 0.75 * 0.5 / 3 * 0.6 * 0.5)
+    assert_share([plan.steps == plain for plan in mild], clean + (1 - clean) * (1 - blurred) / 3 * 0.6 * 0.5)
     steps = [step for plan in mild for step in plan.steps]
     blurs = [step for step in steps if isinstance(step, Blur)]
     noises = [step for step in steps if isinstance(step, Noise)]
     jpegs = [step for step in steps if isinstance(step, Jpeg)]
-    for found, probability in ((blurs, 0.5), (noises, 0.4), (jpegs, 0.5)):
-        assert_share([True] * len(found) + [False] * (DRAWS - len(found)), 0.75 * probability)
-    assert {blur.kind for blur in blurs} == {"iso", "aniso"}
-    assert_uniform([blur.sigma_x for blur in blurs], 0.2, 1.2)
+    for found, probability in ((blurs, blurred), (noises, 0.4), (jpegs, 0.5)):
+        assert_share([True] * len(found) + [False] * (DRAWS - len(found)), (1 - clean) * probability)
+    assert {blur.kind for blur in blurs} == kinds
+    assert_uniform([blur.sigma_x for blur in blurs], 0.2, sigma)
     assert {noise.kind for noise in noises} == {"gaussian"}
     assert_uniform([noise.level for noise in noises], 1, 8)
     check_quality([jpeg.quality for jpeg in jpegs], (60, 95))

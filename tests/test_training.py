@@ -39,6 +39,17 @@ def test_the_four_stages_one_after_the_other(tmp_path: Path, photos: Path, capsy
 
 
 @pytest.mark.usefixtures("tiny")
+def test_an_autoencoder_can_be_continued(tmp_path: Path, photos: Path) -> None:
+    family = save_tiny_family(tmp_path / "family", ("gendr",))
+    words = stage_words("autoencoder", family, photos, tmp_path / "run", steps=1)
+    still = ["--loop.learning-rate", "0", "--loop.final-learning-rate", "0", "--loop.ema-decay", "0"]
+    assert main([*words, "--start", str(family / "autoencoder"), *still]) == 0
+    before, after = (load_autoencoder(at) for at in (family / "autoencoder", tmp_path / "run/weights/autoencoder"))
+    for own, first in zip(after.parameters(), before.parameters(), strict=True):
+        assert torch.equal(own, first.half().float())
+
+
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize(
     "options",
     [

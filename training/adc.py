@@ -93,7 +93,7 @@ def train(config: AdcConfig) -> Path:
     for step, batch in run.batches(crops, first_step):
         negative = batch["negative"]
         target_pixels = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
-        with accelerator.accumulate(unet), accelerator.autocast():
+        with run.computing(unet):
             # Teacher
             with torch.no_grad():
                 taught = targets(batch["index"].tolist(), partial(teach, batch["lq"], target_pixels, negative), device)

@@ -15,9 +15,10 @@ from gendrpix.codecs import LatentCodec
 from gendrpix.networks import build_autoencoder
 from gendrpix.specs import find_model
 from training.average import Average, averaged
-from training.checkpoint import export, finished
+from training.checkpoint import export, finished, load_trained_autoencoder
 from training.config import AutoencoderConfig
 from training.data import open_crops
+from training.losses import mfs_loss
 from training.principal import principal_components, start_from_components
 from training.run import Run
 from training.validation import held_out, validate
@@ -35,9 +36,7 @@ def train(config: AutoencoderConfig) -> Path:
     checked = held_out(held_out_crops, 16, accelerator.device)
 
     # Model
-    model = build_autoencoder(find_model(config.model))
-    if not isinstance(model, AutoencoderDC):
-        raise ValueError(f"{config.model} uses a ready-made autoencoder; only `mini`'s is trained here.")
+    model = _start(config)
     if config.start == "principal" and run.fresh:
         _start_from_principal_components(model, crops, config.start_crops)
     model.to(accelerator.device, memory_format=torch.channels_last)
@@ -55,15 +54,16 @@ def train(config: AutoencoderConfig) -> Path:
     # Loop
     for step, batch in run.batches(crops, first_step):
         pixels = batch["hq"]
-        with accelerator.accumulate(model), accelerator.autocast():
+        with run.computing(model):
             output: Tensor = model(pixels).sample.float()
             l1, l2 = F.l1_loss(output, pixels), F.mse_loss(output, pixels)
-            loss = config.l1_weight * l1 + config.l2_weight * l2
+            mfs = mfs_loss(output, pixels)
+            loss = config.l1_weight * l1 + config.l2_weight * l2 + config.mfs_weight * mfs
             run.update(loss, optimizer, model.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
         if not accelerator.sync_gradients:
             continue
         ema.step(model.parameters())
-        run.report(bar, step + 1, {"l1": l1, "l2": l2})
+        run.report(bar, step + 1, {"l1": l1, "l2": l2, "mfs": mfs})
 
         if run.due(step + 1, loop.sample_every):
             with averaged(ema, accelerator.unwrap_model(model)):
@@ -78,6 +78,16 @@ def train(config: AutoencoderConfig) -> Path:
     weights = export(accelerator, {"autoencoder": own}, run.folder / "weights")
     run.finish()
     return weights
+
+
+def _start(config: AutoencoderConfig) -> AutoencoderDC:
+    """The first weights: an earlier autoencoder's, or new ones."""
+    spec = find_model(config.model)
+    named = config.start not in ("principal", "random")
+    model = load_trained_autoencoder(config.start, spec) if named else build_autoencoder(spec)
+    if not isinstance(model, AutoencoderDC):
+        raise ValueError(f"{config.model} uses a ready-made autoencoder; only `mini`'s is trained here.")
+    return model.requires_grad_(True).train()
 
 
 def _start_from_principal_components(model: AutoencoderDC, crops: Dataset[dict[str, Any]], count: int) -> None:

@@ -71,7 +71,7 @@ def train(config: BaseConfig) -> Path:
     for step, batch in run.batches(crops, first_step):
         negative, indices = batch["negative"], batch["index"].tolist()
         pixels = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
-        with accelerator.accumulate(unet), accelerator.autocast():
+        with run.computing(unet):
             with torch.no_grad():
                 z = codec.encode(pixels).float()
             noise, times = draw_noise(z, indices, loop.seed, 5)

@@ -12,7 +12,6 @@ import tyro
 Backbone = Literal["none", "gendr", "adc"]
 Perceptual = Literal["none", "encoder", "lpips-squeeze", "lpips-vgg"]
 RealImage = Literal["teacher", "truth"]
-Start = Literal["principal", "random"]
 Score = Literal["none", "vsd", "sid", "cid"]
 
 
@@ -22,8 +21,8 @@ class DataConfig:
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path()
     """Folder of photos, searched recursively. No default that works: pass `--data`."""
-    degradation: str = "mild"
-    """Preset of `training.degradation`: "mild", "adcsr" or "real-esrgan"."""
+    degradation: str = "photo"
+    """Preset of `training.degradation`: "bicubic", "mild", "photo", "adcsr" or "real-esrgan"."""
     scale: int = 4
     """Down-scaling factor of the degradation."""
     crop_px: int = 128
@@ -96,13 +95,16 @@ class StageConfig:
 class AutoencoderConfig(StageConfig):
     """Reconstruction of clean crops; sets the latents' scale when it ends."""
 
-    start: Start = "principal"
-    """Weights that compute the principal components of 8 x 8 patches (`training.principal`), or random ones."""
+    start: str = "principal"
+    """"principal": weights that compute the principal components of 8 x 8 patches (`training.principal`); "random";
+    or the folder or hub id of an autoencoder to continue."""
     start_crops: int = 512
     """Crops from which the principal components are taken."""
     l1_weight: float = 1.0
     l2_weight: float = 2.0
     """Weight of the mean squared error, which the reported PSNR follows."""
+    mfs_weight: float = 0.1
+    """Weight of the masked Fourier loss, which keeps an 8-pixel pattern out of what is decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)

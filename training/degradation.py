@@ -198,6 +198,22 @@ PRESETS: Mapping[str, DegradationPreset] = {
         ),
         antialias=True,
     ),
+    # What cameras and scans do: mild's noise and JPEG behind an optical blur of up to three pixels of the truth.
+    "photo": DegradationPreset(
+        clean_probability=0.2,
+        second=Pass(
+            blur=BlurRange(
+                probability=0.8,
+                sinc_probability=0.0,
+                kinds=(("iso", 0.5), ("aniso", 0.3), ("generalized_iso", 0.1), ("plateau_iso", 0.1)),
+                sigma=(0.2, 3.0),
+            ),
+            resize=ResizeRange(up=0.0, down=0.0, factor=(1.0, 1.0)),
+            noise=NoiseRange(probability=0.4, gaussian_probability=1.0, sigma_steps=(1.0, 8.0)),
+            jpeg=JpegRange(probability=0.5, quality=(60, 95)),
+        ),
+        antialias=True,
+    ),
     # AdcSR (arXiv 2411.13383): resize, noise, JPEG and the second blur's probability as published;
     # the shot noise is that of a public setting with the same numbers, the kernels are Real-ESRGAN's.
     "adcsr": DegradationPreset(

@@ -60,7 +60,7 @@ class EvaluateConfig:
     photos: Path | None = None
     """Folder of real pictures without a truth."""
     degradation: str = "bicubic"
-    """For truths: "bicubic" (clean), "mild", "adcsr" or "real-esrgan"."""
+    """For truths: "bicubic" (clean), "mild", "photo", "adcsr" or "real-esrgan"."""
     seed: int = 0
     """For truths: seed of the degradation."""
     scale: int = 4

@@ -119,7 +119,7 @@ def train(config: PixConfig) -> Path:
     for step, batch in run.batches(crops, first_step):
         negative, indices = batch["negative"], batch["index"].tolist()
         y_truth = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
-        with accelerator.accumulate(unet), accelerator.autocast():
+        with run.computing(unet):
             # Teacher: a negative sample's target is its own input
             y_teacher = y_truth
             if config.distill_weight or config.real == "teacher":

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration, is_tensorboard_available
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -88,6 +90,17 @@ class Run:
             self._waited_s += time.perf_counter() - asked_at
             yield micro_step // loop.accumulate, moved
             asked_at = time.perf_counter()
+
+    @contextmanager
+    def computing(self, model: nn.Module) -> Iterator[None]:
+        """Accumulation over micro-steps and mixed precision for one step of the prepared model.
+
+        On the CPU attention takes PyTorch's plain kernel: at the size of training crops it is the faster one.
+        """
+        plain = self.accelerator.device.type == "cpu"
+        kernels = sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
+        with self.accelerator.accumulate(model), self.accelerator.autocast(), kernels:
+            yield
 
     # Optimisation --------------------------------------------------------------------------------------------------
 

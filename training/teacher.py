@@ -99,7 +99,7 @@ def train(config: TeacherConfig) -> Path:
     for step, batch in run.batches(crops, first_step):
         negative, indices = batch["negative"], batch["index"].tolist()
         target_pixels = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
-        with accelerator.accumulate(unet), accelerator.autocast():
+        with run.computing(unet):
             with torch.no_grad():
                 z_lq, z_target = codec.encode(torch.cat([batch["lq"], target_pixels])).chunk(2)
 
