@@ -79,7 +79,8 @@ def compare(options: Compare) -> int:
     """Restore one picture with every restorer, save each result as it ends, then the reports."""
     from gendrpix import compare as comparing
     from gendrpix.devices import pick_device, pick_dtype
-    from gendrpix.images import open_picture, save_png
+    from gendrpix.images import Picture, open_picture, save_png
+    from gendrpix.pipelines import enlarged_alpha
     from gendrpix.recipe import pick_scale, png_entries
     from gendrpix.regions import cut
     from gendrpix.report import to_table, write_csv, write_json
@@ -97,6 +98,7 @@ def compare(options: Compare) -> int:
         pos_pad=options.pos_pad,
         neg_pad=options.neg_pad,
         plain_cfg=options.plain_cfg,
+        color_fix=options.color_fix,
         warmup=options.warmup,
         repeats=options.repeats,
     )
@@ -115,7 +117,8 @@ def compare(options: Compare) -> int:
             options.output.mkdir(parents=True, exist_ok=True)
             recipe = describe_recipe(options, record.name, options.guidance if record.name == "gendr-pix" else None)
             entries = png_entries(recipe)
-            save_png(record.image, files[record.name], overwrite=options.overwrite, metadata=entries)
+            result = Picture(color=record.pixels, alpha=enlarged_alpha(picture, record.pixels))
+            save_png(result, files[record.name], overwrite=options.overwrite, metadata=entries, bits=options.bits)
             records.append(record)
     for write, path in reports.items():
         write(records, path)
@@ -190,6 +193,7 @@ def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[
                     finish,
                     batch=options.batch,
                     workers=options.workers or (1 if crew.device.type == "cpu" else 4),
+                    bits=options.bits,
                     overwrite=options.overwrite,
                     crop=options.crop,
                 )
@@ -209,6 +213,7 @@ def load_call(options: Restore, device: torch.device) -> RestoreCall:
     """The restorer, loaded, as a function of pictures of one size."""
     import torch
 
+    from gendrpix.color import correct_color
     from gendrpix.devices import pick_dtype
     from gendrpix.pipelines import load_restorer
     from gendrpix.recipe import pick_scale
@@ -220,12 +225,15 @@ def load_call(options: Restore, device: torch.device) -> RestoreCall:
         first = pictures[0]
         scale = pick_scale(first.width, first.height, options.scale, options.size)
         if len(pictures) == 1:
-            images = pipeline(first, scale=scale, guidance=options.guidance, output_type="pt", **how).images
+            fix = options.color_fix
+            images = pipeline(
+                first, scale=scale, guidance=options.guidance, color_fix=fix, output_type="pt", **how
+            ).images
             assert isinstance(images, torch.Tensor)
             return [images]
         pixels = torch.cat([pipeline.prepare(picture, scale) for picture in pictures])
         restored, _ = pipeline.restore_guided(pixels, options.guidance, **how)
-        return list(restored.chunk(len(pictures)))
+        return list(correct_color(restored, pixels, options.color_fix).chunk(len(pictures)))
 
     return call
 
@@ -313,6 +321,10 @@ def describe_recipe(options: Common, restorer: str, guidance: float | None) -> d
     if guidance is not None:
         plain = isinstance(options, Compare) and options.plain_cfg
         recipe.update({"plain_cfg": True} if plain else {"pos_pad": options.pos_pad, "neg_pad": options.neg_pad})
+    if options.color_fix != "none":
+        recipe["color_fix"] = options.color_fix
+    if options.bits != 8:
+        recipe["bits"] = options.bits
     return recipe
 
 

@@ -28,7 +28,6 @@ from gendrpix.images import (
     read_file,
     resize_alpha,
     save_png,
-    to_pil,
 )
 from gendrpix.jobs import Outcome, Task, Times
 from gendrpix.recipe import KEYWORD, png_entries, read_entry
@@ -60,6 +59,7 @@ def restore_files(
     *,
     batch: int = 1,
     workers: int = 1,
+    bits: int = 8,
     overwrite: bool = False,
     overlap: bool = True,
     crop: tuple[int, int, int, int] | None = None,
@@ -69,7 +69,8 @@ def restore_files(
     load: gives the model's call, asked for once, when the first picture is there. recipe: what all results have in
     common (JSON values); each result carries it with its input's SHA-256, and an existing result of the same recipe
     is skipped. batch: most pictures of one size in one call. workers: threads that read, and as many that write.
-    overlap: False does one thing after the other, to compare. crop: the part of each picture to restore (`regions`).
+    bits: of the PNGs' channels, 8 or 16. overlap: False does one thing after the other, to compare. crop: the part of
+    each picture to restore (`regions`).
     Raises what `load` raises; whatever else goes wrong is the outcome of one file.
     """
     if batch < 1 or workers < 1:
@@ -84,7 +85,7 @@ def restore_files(
         return guarded(task, lambda: read_task(task, recipe, crop=crop, overwrite=overwrite))
 
     def write(loaded: Loaded, result: Tensor, seconds: float) -> None:
-        tell(guarded(loaded.task, lambda: write_result(loaded, result, seconds, overwrite=overwrite)))
+        tell(guarded(loaded.task, lambda: write_result(loaded, result, seconds, bits=bits, overwrite=overwrite)))
 
     start, load_s, model_s = time.perf_counter(), 0.0, 0.0
     restore: Restore | None = None
@@ -196,7 +197,7 @@ def restore_group(group: Sequence[Loaded], restore: Restore) -> list[tuple[Loade
     return [alone for one in group for alone in restore_group([one], restore)]
 
 
-def write_result(loaded: Loaded, result: Tensor, seconds: float, *, overwrite: bool) -> Outcome:
+def write_result(loaded: Loaded, result: Tensor, seconds: float, *, bits: int, overwrite: bool) -> Outcome:
     """Save one result, (1, 3, H, W) in [-1, 1], with its picture's alpha. Raises PictureError."""
     picture, target = loaded.picture, loaded.task.target
     height, width = result.shape[-2:]
@@ -206,7 +207,7 @@ def write_result(loaded: Loaded, result: Tensor, seconds: float, *, overwrite: b
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise PictureError(f"The folder {quoted(target.parent)} cannot be made ({reason}); choose another.") from error
-    save_png(to_pil(result, alpha), target, overwrite=overwrite, metadata=loaded.entries)
+    save_png(Picture(color=result, alpha=alpha), target, overwrite=overwrite, metadata=loaded.entries, bits=bits)
     return Outcome(
         task=loaded.task,
         status="restored",

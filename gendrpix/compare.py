@@ -11,6 +11,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from gendrpix.color import check_color_fix, correct_color
 from gendrpix.guidance import Branches, check_offset
 from gendrpix.images import (
     Limits,
@@ -24,7 +25,7 @@ from gendrpix.images import (
 from gendrpix.measure import Peak, measure_peak, timed
 from gendrpix.pipelines import RestorerPipeline, enlarged_alpha, load_restorer
 from gendrpix.scores import Scorer, Scores
-from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD, UNGUIDED, Offset
+from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD, UNGUIDED, ColorFix, Offset
 
 INPUT = "input"
 INPUT_LABEL = "Input (bicubic)"
@@ -46,6 +47,8 @@ class CompareSettings:
     """Guide without offsets, for comparison."""
     batched: bool = True
     """Run the two branches as one batch (faster) or one after the other (less memory)."""
+    color_fix: ColorFix = "none"
+    """Where the results take their broad colours from (`gendrpix.color`)."""
     warmup: int = 1
     """Runs at the same size that are not counted."""
     repeats: int = 1
@@ -58,6 +61,7 @@ class CompareSettings:
             raise ValueError(f"guidance is {self.guidance}; expected a finite number, or none.")
         check_offset(self.pos_pad)
         check_offset(self.neg_pad)
+        check_color_fix(self.color_fix)
         if self.warmup < 0 or self.repeats < 1:
             raise ValueError(f"warmup is {self.warmup} and repeats {self.repeats}; expected at least 0 and at least 1.")
 
@@ -74,7 +78,7 @@ class Record:
     pixels: Tensor
     """(1, 3, H, W) float32 in [-1, 1] on the CPU, before the rounding to 8 bits."""
     branches: Branches | None = None
-    """PadCFG's two branches, float32 on the CPU: `guidance.mix` moves omega without another run."""
+    """PadCFG's two branches, float32 on the CPU, colours not corrected: `guidance.mix` moves omega without a run."""
     seconds: float | None = None
     """Median wall time from the decoded photo to the restored pixels, resizing included; None for the input."""
     all_seconds: tuple[float, ...] = ()
@@ -190,14 +194,16 @@ def run_choice(
     guidance = settings.guidance if choice == "gendr-pix" else None
 
     def restore_once() -> tuple[Tensor, Branches | None]:
-        return pipeline.restore_guided(
-            pipeline.prepare(picture, settings.scale),
+        pixels = pipeline.prepare(picture, settings.scale)
+        restored, branches = pipeline.restore_guided(
+            pixels,
             guidance,
             pos_pad=settings.pos_pad,
             neg_pad=settings.neg_pad,
             plain_cfg=settings.plain_cfg,
             batched=settings.batched,
         )
+        return correct_color(restored, pixels, settings.color_fix), branches
 
     with measure_peak(pipeline.device, resident_bytes=weight_bytes(pipeline)) as peak:
         timing = timed(restore_once, pipeline.device, warmup=settings.warmup, repeats=settings.repeats)

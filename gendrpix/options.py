@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
-from gendrpix.specs import COMPARED_OMEGA, DEFAULT_GUIDANCE, NEG_PAD, POS_PAD, Offset
+from gendrpix.specs import COMPARED_OMEGA, DEFAULT_GUIDANCE, NEG_PAD, POS_PAD, ColorFix, Offset
 
 
 def parse_omega(words: list[str]) -> float | None:
@@ -53,6 +53,10 @@ class Common:
     """Where to compute; auto takes a GPU where there is one."""
     dtype: Dtype = "float32"
     """The numbers the networks compute with."""
+    color_fix: ColorFix = "none"
+    """Where results take their colours from: as restored, or low frequencies, or mean and contrast, of the input."""
+    bits: Literal[8, 16] = 8
+    """Bits a channel in the PNGs."""
     overwrite: bool = False
     """Replace files that exist already."""
 

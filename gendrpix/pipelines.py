@@ -19,6 +19,7 @@ from torch import Tensor
 from gendrpix import guidance as padcfg
 from gendrpix.attention import set_attention
 from gendrpix.codecs import codec_for
+from gendrpix.color import check_color_fix, correct_color
 from gendrpix.guidance import Branches
 from gendrpix.images import (
     Picture,
@@ -39,6 +40,7 @@ from gendrpix.specs import (
     PATCH,
     POS_PAD,
     RESTORER_SPECS,
+    ColorFix,
     Offset,
     RestorerSpec,
     find_restorer,
@@ -170,6 +172,7 @@ class RestorerPipeline(DiffusionPipeline):
         plain_cfg: bool = False,
         batched: bool = True,
         tile: TileChoice = "auto",
+        color_fix: ColorFix = "none",
         return_branches: bool = False,
         output_type: Literal["pil", "np", "pt"] = "pil",
     ) -> RestorationOutput:
@@ -181,12 +184,14 @@ class RestorerPipeline(DiffusionPipeline):
         batched: run the two branches as one batch (faster) or one after the other (less memory).
         tile: side of the tiles in pixels of the result, a multiple of 8; "auto" for tiles only where the whole picture
         is not expected to fit into memory, None for none (`gendrpix.planner`).
+        color_fix: "wavelet" or "adain" takes the colours from the input (`gendrpix.color`); the branches keep theirs.
         output_type: "np" and "pt" need outputs of one size; they carry no alpha.
         """
         if not 1.0 <= scale <= 8.0:
             raise ValueError(f"scale is {scale}, expected 1 to 8.")
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is {output_type!r}, expected 'pil', 'np' or 'pt'.")
+        check_color_fix(color_fix)
         if guidance is None and return_branches:
             raise ValueError("There are no branches without guidance; pass guidance=OMEGA with return_branches=True.")
         pictures = [one if isinstance(one, Picture) else open_picture(one) for one in as_list(image)]
@@ -198,7 +203,7 @@ class RestorerPipeline(DiffusionPipeline):
             fitted = restore_within(
                 self, pixels, guidance, tile=tile, batched=batched, keep_branches=return_branches, **how
             )
-            results.append(fitted.restored)
+            results.append(correct_color(fitted.restored, pixels, color_fix))
             notes += fitted.notes
             if fitted.branches is not None:
                 kept.append(fitted.branches)

@@ -6,15 +6,17 @@ What is read from a file is checked key by key: types, ranges, size. Nothing is 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
-from gendrpix.specs import CHOICE_LABELS, NEG_PAD, PATCH, POS_PAD, UNGUIDED, Offset
+from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES, NEG_PAD, PATCH, POS_PAD, UNGUIDED, ColorFix, Offset
 
+C = TypeVar("C")
 Kind = Literal["padcfg", "plain", "none"]
+BITS: tuple[Literal[8, 16], ...] = (8, 16)
 FORMAT = "gendrpix guidance 1"
 MAX_BYTES = 4096
 MAX_OMEGA = 3.0
@@ -77,6 +79,14 @@ def checked_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise PresetError(f"{name} is {value!r:.40}; expected a text.")
     return value
+
+
+def checked_choice(name: str, value: object, choices: Sequence[C]) -> C:
+    """The value as the choice that it equals. Raises PresetError where it is none of them."""
+    for choice in choices:
+        if type(value) is type(choice) and value == choice:
+            return choice
+    raise PresetError(f"{name} is {value!r:.40}; expected one of {', '.join(map(str, choices))}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +165,10 @@ class Recipe:
     weights: str
     weights_sha256: str
     """Empty where it is not told."""
+    color_fix: ColorFix = "none"
+    """One of `color.COLOR_FIXES`."""
+    bits: Literal[8, 16] = 8
+    """Of the PNG's channels, 8 or 16."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -179,6 +193,8 @@ class Recipe:
             size_px=None if size is None else int(checked_number("size", size, 1, 1_000_000)),
             weights=checked_text("weights", document.get("weights", "")),
             weights_sha256=checked_text("weights_sha256", document.get("weights_sha256", "")),
+            color_fix=checked_choice("color_fix", document.get("color_fix", "none"), COLOR_FIXES),
+            bits=checked_choice("bits", document.get("bits", 8), BITS),
         )
 
     @classmethod

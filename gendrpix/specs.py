@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 PATCH = 8
 """Pixels per side of one UNet position: the autoencoder's reduction, and the factor of the pixel-unshuffle."""
@@ -26,6 +26,9 @@ FORMAT_VERSION = 1
 
 Form = Literal["epsilon", "v", "residual", "direct"]
 Domain = Literal["pixel", "latent"]
+ColorFix = Literal["none", "wavelet", "adain"]
+COLOR_FIXES: tuple[ColorFix, ...] = get_args(ColorFix)
+"""Where a result's broad colours come from (`gendrpix.color`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -18,8 +19,9 @@ from pictures import photo
 from gendrpix import __main__ as cli
 from gendrpix import __version__
 from gendrpix.__main__ import main
-from gendrpix.images import open_picture
+from gendrpix.images import open_picture, to_array
 from gendrpix.pipelines import load_restorer
+from gendrpix.recipe import read_entry
 from gendrpix.regions import cut
 
 
@@ -83,6 +85,29 @@ def test_options_reach_the_pipeline(
     assert (recipe["restorer"], recipe["scale"], recipe["guidance"]) == (name, 2.0, call.get("guidance"))
     assert recipe["weights"] == weights.name  # its name, not where it lies
     assert recipe.get("pos_pad") == (list(call.get("pos_pad", (4, 4))) if "guidance" in call else None)
+
+
+def test_colours_and_bits_reach_the_file_and_its_recipe(inputs: Path, weights: Path, tmp_path: Path) -> None:
+    more = ("--weights", weights, "--scale", "2", "--color-fix", "adain", "--bits", "16")
+    assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out", *more) == 0
+    assert run("restore", inputs / "a.jpg", inputs / "b.png", "-o", tmp_path / "two", "--batch", "2", *more) == 0
+    one = ("--restorers", "gendr-pix*", "--warmup", "0")
+    assert run("compare", inputs / "a.jpg", "-o", tmp_path / "cmp", *one, *more) == 0
+    pipeline = load_restorer("gendr-pix", weights)
+    pixels = pipeline(inputs / "a.jpg", scale=2, color_fix="adain", output_type="pt").images
+    expected = to_array(pixels, bits=16)
+    for file in ("out/a.png", "two/a.png", "cmp/a_gendr-pix-star.png"):
+        assert np.array_equal(read_png16(tmp_path / file), expected)
+        recipe = json.loads(read_entry(tmp_path / file))
+        assert (recipe["color_fix"], recipe["bits"]) == ("adain", 16)
+    assert read_png16(tmp_path / "two/b.png").shape == (24, 36, 4)
+
+
+def read_png16(path: Path) -> np.ndarray:
+    """(H, W, C) uint16, read apart from the encoder under test."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image.dtype == np.uint16
+    return image[..., [2, 1, 0, 3][: image.shape[2]]]
 
 
 def test_bad_pictures_are_named_and_the_others_restored(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:

@@ -40,6 +40,8 @@ def describe(record: Record, *, weights: str, weights_sha256: str | None, input_
     if guidance is not None:
         pads = {"pos_pad": settings.pos_pad, "neg_pad": settings.neg_pad}
         recipe.update({"plain_cfg": True} if settings.plain_cfg else pads)
+    if settings.color_fix != "none":
+        recipe["color_fix"] = settings.color_fix
     if weights_sha256 is not None:
         recipe["weights_sha256"] = weights_sha256
     return {**recipe, "input_sha256": input_sha256}
@@ -67,6 +69,7 @@ def as_command(record: Record, photo: str, weights: str) -> str:
         words += ["--guidance", repr(settings.guidance)]
         if not settings.plain_cfg:
             words += ["--pos-pad", *map(str, settings.pos_pad), "--neg-pad", *map(str, settings.neg_pad)]
+    words += ["--color-fix", settings.color_fix] if settings.color_fix != "none" else []
     if weights != "mini":
         words += ["--weights", weights]
     return shlex.join(["python", "-m", "gendrpix", *words])
@@ -86,6 +89,7 @@ def as_python(record: Record, photo: str, weights: str) -> str:
         calling.append(f"guidance={settings.guidance!r}")
         pads = [f"pos_pad={settings.pos_pad}", f"neg_pad={settings.neg_pad}"]
         calling += ["plain_cfg=True"] if settings.plain_cfg else pads
+    calling += [f"color_fix={settings.color_fix!r}"] if settings.color_fix != "none" else []
     return "\n".join(
         [
             "from gendrpix import load_restorer",
