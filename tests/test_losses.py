@@ -11,11 +11,13 @@ import torch
 from training.losses import (
     discriminator_loss,
     draw_offsets,
+    draw_zoom,
     generator_loss,
     harmonics_mask,
     l1_loss,
     mfs_loss,
     randpad,
+    zoomed,
 )
 
 
@@ -112,3 +114,19 @@ def test_offsets_cover_all_64_and_depend_on_nothing_but_seed_index_and_stream() 
     assert draw_offsets([7, 3], 0, 1) == [drawn[7], drawn[3]]
     assert draw_offsets(range(50), 0, 2) != drawn[:50]
     assert draw_offsets(range(50), 1, 1) != drawn[:50]
+
+
+def test_zoom_is_drawn_from_its_range_by_seed_and_index_alone() -> None:
+    drawn = [draw_zoom([index, 7], 0, (0.5, 1.0)) for index in range(200)]
+    assert 0.5 <= min(drawn) < 0.52 and 0.98 < max(drawn) <= 1.0
+    assert drawn[5] == draw_zoom([5], 0, (0.5, 1.0)) != draw_zoom([5], 1, (0.5, 1.0))
+
+
+def test_zoomed_takes_an_8_pixel_pattern_off_its_period() -> None:
+    y = torch.zeros(1, 3, 64, 64)
+    y[..., ::8] = 1.0
+    assert zoomed(y, 1.0) is y
+    smaller = zoomed(y, 0.75)
+    assert smaller.shape == (1, 3, 48, 48)
+    spectrum = torch.fft.rfft(smaller[0, 0, 0] - smaller[0, 0, 0].mean()).abs()
+    assert int(spectrum.argmax()) == 8  # eight repeats in 48 pixels: a period of 6

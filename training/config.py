@@ -212,6 +212,9 @@ class PixConfig(AdversarialConfig):
     perceptual: Perceptual = "encoder"
     perceptual_weight: float = 1.0
     """Lambda 2 of the paper."""
+    perceptual_zoom: tuple[float, float] = (1.0, 1.0)
+    """Range of a random reduction of both pictures before the perceptual loss, so that it, too, cannot be pleased by
+    one pattern at one scale (the idea of E-LPIPS, arXiv 1906.03973)."""
     mfs_weight: float = 0.1
     """Lambda 3 of the paper."""
     mfs_radius: int = 1
@@ -220,6 +223,11 @@ class PixConfig(AdversarialConfig):
     out the 8-pixel pattern that noisy steps leave. 0: not."""
     randpad: bool = True
     """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
+
+    def __post_init__(self) -> None:
+        low, high = self.perceptual_zoom
+        if not 0.0 < low <= high <= 1.0:
+            raise ValueError(f"perceptual_zoom is {low} {high}, expected 0 < low <= high <= 1.")
 
 
 def _mini(steps: int, **changes: object) -> LoopConfig:

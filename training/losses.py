@@ -5,6 +5,7 @@ Pictures are (B, 3, H, W) float in [-1, 1]; latents (B, C, h, w); logits any sha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gendrpix.guidance import pad
+from gendrpix.images import resize
 from gendrpix.specs import PATCH, Offset
 
 
@@ -60,6 +62,17 @@ def draw_offsets(indices: Iterable[int], seed: int, stream: int) -> list[Offset]
         rows, columns = np.random.default_rng((seed, int(index), stream)).integers(0, PATCH, size=2)
         offsets.append((int(rows), int(columns)))
     return offsets
+
+
+def draw_zoom(indices: Sequence[int], seed: int, zoom: tuple[float, float]) -> float:
+    """One factor for a batch, uniform in `zoom`: a function of (seed, its first sample's index)."""
+    return float(np.random.default_rng((seed, indices[0], 3)).uniform(*zoom))
+
+
+def zoomed(y: Tensor, factor: float) -> Tensor:
+    """(B, 3, H, W) reduced by `factor`, 0 to 1, with the project's resizer; untouched at 1."""
+    height, width = (max(1, math.floor(side * factor + 0.5)) for side in y.shape[-2:])
+    return y if (height, width) == tuple(y.shape[-2:]) else resize(y, height, width)
 
 
 def randpad(y: Tensor, offsets: Sequence[Offset]) -> Tensor:

@@ -27,7 +27,17 @@ from training.config import PixConfig
 from training.data import open_crops, sample_batches
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.leastsquares import fit_conv_out
-from training.losses import discriminator_loss, draw_offsets, generator_loss, l1_loss, mfs_loss, positives, randpad
+from training.losses import (
+    discriminator_loss,
+    draw_offsets,
+    draw_zoom,
+    generator_loss,
+    l1_loss,
+    mfs_loss,
+    positives,
+    randpad,
+    zoomed,
+)
 from training.perceptual import build_perceptual_loss
 from training.run import Run, keep_trainable
 from training.targets import open_targets
@@ -139,7 +149,9 @@ def train(config: PixConfig) -> Path:
             if not config.randpad:
                 fake_offsets = real_offsets = [(0, 0)] * len(indices)
             if perceptual_loss is not None and config.perceptual_weight:
-                perceptual = perceptual_loss(randpad(y_student, fake_offsets), randpad(reference, fake_offsets))
+                zoom = draw_zoom(indices, loop.seed, config.perceptual_zoom)
+                views = [zoomed(randpad(y, fake_offsets), zoom) for y in (y_student, reference)]
+                perceptual = perceptual_loss(views[0], views[1])
                 loss = loss + config.perceptual_weight * perceptual
                 terms["perceptual"] = perceptual.detach()
             judged = adversarial and step >= config.adversarial_start
