@@ -5,7 +5,6 @@ Pictures are (B, 3, H, W) float in [-1, 1]; latents (B, C, h, w); logits any sha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -70,8 +69,8 @@ def draw_zoom(indices: Sequence[int], seed: int, zoom: tuple[float, float]) -> f
 
 
 def zoomed(y: Tensor, factor: float) -> Tensor:
-    """(B, 3, H, W) reduced by `factor`, 0 to 1, with the project's resizer; untouched at 1."""
-    height, width = (max(1, math.floor(side * factor + 0.5)) for side in y.shape[-2:])
+    """(B, 3, H, W) reduced by `factor`, 0 to 1, to sides of a multiple of 8, with the project's resizer; untouched at 1."""
+    height, width = (PATCH * max(1, round(side * factor / PATCH)) for side in y.shape[-2:])
     return y if (height, width) == tuple(y.shape[-2:]) else resize(y, height, width)
 
 
