@@ -15,16 +15,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendrpix import __version__
 from gendrpix.errors import sentence
-from gendrpix.options import Bench, Common, Compare, Info, Restore, parse
+from gendrpix.options import Bench, Compare, Info, Restore, parse
+from gendrpix.restoring import check_common, check_restore, describe_recipe
 
 if TYPE_CHECKING:
     import torch
 
     from gendrpix.batch import Restore as RestoreCall
     from gendrpix.compare import Record
-    from gendrpix.images import Picture
     from gendrpix.jobs import Crew, Outcome, Task, Times
 
 
@@ -53,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def restore(options: Restore) -> int:
     """Restore each picture; say what is wrong with one and go on with the rest."""
     check_restore(options)
+    if not options.inputs:
+        raise ValueError("There is nothing to restore; name picture files or folders of them.")
     with quiet_libraries():
         from gendrpix.devices import pick_device
         from gendrpix.jobs import check_report, join_crew, plan_tasks, sweep
@@ -86,7 +87,7 @@ def compare(options: Compare) -> int:
     from gendrpix.report import to_table, write_csv, write_json
     from gendrpix.scores import Scorer
 
-    check(options)
+    check_common(options)
     picture = open_picture(options.input)
     if options.crop is not None:
         picture = cut(picture, options.crop)
@@ -153,18 +154,6 @@ def info(options: Info) -> int:
 # Parts of restore --------------------------------------------------------------------------------------------------
 
 
-def check_restore(options: Restore) -> None:
-    """Raise ValueError for options that make no sense together."""
-    check(options)
-    if options.guidance is not None and options.restorer != "gendr-pix":
-        raise ValueError(f"--guidance is for gendr-pix only, not for {options.restorer}; leave it out.")
-    if not options.inputs:
-        raise ValueError("There is nothing to restore; name picture files or folders of them.")
-    for name, number in (("--batch", options.batch), ("--workers", options.workers)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} is {number}; expected at least 1.")
-
-
 def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[Task], recipe: dict[str, Any]) -> int:
     """Do this process's tasks, then put all processes' reports together; the exit code of the whole job."""
     from gendrpix.batch import restore_files
@@ -211,31 +200,12 @@ def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[
 
 def load_call(options: Restore, device: torch.device) -> RestoreCall:
     """The restorer, loaded, as a function of pictures of one size."""
-    import torch
-
-    from gendrpix.color import correct_color
     from gendrpix.devices import pick_dtype
     from gendrpix.pipelines import load_restorer
-    from gendrpix.recipe import pick_scale
+    from gendrpix.restoring import restore_call
 
-    pipeline = load_restorer(options.restorer, options.weights, device=device, dtype=pick_dtype(options.dtype))
-    how: dict[str, Any] = {"pos_pad": options.pos_pad, "neg_pad": options.neg_pad}
-
-    def call(pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
-        first = pictures[0]
-        scale = pick_scale(first.width, first.height, options.scale, options.size)
-        if len(pictures) == 1:
-            fix = options.color_fix
-            images = pipeline(
-                first, scale=scale, guidance=options.guidance, color_fix=fix, output_type="pt", **how
-            ).images
-            assert isinstance(images, torch.Tensor)
-            return [images]
-        pixels = torch.cat([pipeline.prepare(picture, scale) for picture in pictures])
-        restored, _ = pipeline.restore_guided(pixels, options.guidance, **how)
-        return list(correct_color(restored, pixels, options.color_fix).chunk(len(pictures)))
-
-    return call
+    dtype = pick_dtype(options.dtype)
+    return restore_call(load_restorer(options.restorer, options.weights, device=device, dtype=dtype), options)
 
 
 @contextlib.contextmanager
@@ -276,20 +246,6 @@ def summary(done: Sequence[Outcome], times: Sequence[Times]) -> str:
 # Parts of both -----------------------------------------------------------------------------------------------------
 
 
-def check(options: Common) -> None:
-    """Raise ValueError for numbers out of range, before anything is read or loaded."""
-    from gendrpix.guidance import check_offset
-
-    if options.scale is not None and options.size is not None:
-        raise ValueError("--scale and --size say the same thing twice; give one of them.")
-    if options.scale is not None and not 1.0 <= options.scale <= 8.0:
-        raise ValueError(f"--scale is {options.scale}; expected 1 to 8.")
-    if options.size is not None and options.size < 1:
-        raise ValueError(f"--size is {options.size}; expected at least 1.")
-    check_offset(options.pos_pad)
-    check_offset(options.neg_pad)
-
-
 def result_name(source: Path, choice: str) -> str:
     """The file name of one result of a comparison: "cat_gendr-pix-star.png"."""
     return f"{source.stem}_{choice.replace('*', '-star')}.png"
@@ -300,32 +256,6 @@ def check_free(paths: Iterable[Path], overwrite: bool) -> None:
     taken = [path for path in paths if path.exists()]
     if taken and not overwrite:
         raise ValueError(f"{taken[0]} exists already; choose another folder or allow overwriting (--overwrite).")
-
-
-def describe_recipe(options: Common, restorer: str, guidance: float | None) -> dict[str, Any]:
-    """How a result is made, as JSON values; no paths of the machine."""
-    from gendrpix.recipe import DEFAULT_SCALE
-
-    folder = Path(options.weights)
-    size = {"scale": options.scale or DEFAULT_SCALE} if options.size is None else {"size": options.size}
-    recipe: dict[str, Any] = {
-        "restorer": restorer,
-        "weights": folder.resolve().name if folder.is_dir() else options.weights,
-        **size,
-        "guidance": guidance,
-        "dtype": options.dtype,
-        "version": __version__,
-    }
-    if options.crop is not None:
-        recipe["crop"] = options.crop
-    if guidance is not None:
-        plain = isinstance(options, Compare) and options.plain_cfg
-        recipe.update({"plain_cfg": True} if plain else {"pos_pad": options.pos_pad, "neg_pad": options.neg_pad})
-    if options.color_fix != "none":
-        recipe["color_fix"] = options.color_fix
-    if options.bits != 8:
-        recipe["bits"] = options.bits
-    return recipe
 
 
 # What is said ------------------------------------------------------------------------------------------------------
