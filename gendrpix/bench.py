@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from gendrpix.pipelines import PIPELINES, RestorerPipeline, load_restorer
 from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, MODEL_SPECS, PATCH, find_model, find_restorer
 
 SCALE = float(PEER_SCALE)
+Quantity = Literal["seconds", "bytes"]
+"""What grows with the pixels: time, or peak memory."""
 CEILING_SIDE = {"cuda": 8192, "mps": 2048, "cpu": 1024}
 """Sides of the square matrices whose product is the ceiling, by device."""
 
@@ -127,23 +129,33 @@ class BenchResult:
         ceiling = self.ceilings.get(one.case.dtype)
         return one.flops / ceiling if one.flops and ceiling else None
 
-    def exponents(self) -> dict[Case, float]:
-        """Series => b of the least-squares fit `seconds = a * pixels ** b`, where there are two sizes or more."""
+    def points(self, quantity: Quantity = "seconds") -> dict[Case, list[tuple[int, float]]]:
+        """Series => (pixels, seconds or peak bytes) of each of its cases that was measured."""
         points: dict[Case, list[tuple[int, float]]] = {}
         for one in self.measured:
-            if one.seconds is not None:
-                points.setdefault(one.case.series, []).append((one.case.width * one.case.height, one.seconds))
+            value = one.seconds if quantity == "seconds" else one.peak.bytes if one.peak else None
+            if value:
+                points.setdefault(one.case.series, []).append((one.case.width * one.case.height, value))
+        return points
+
+    def exponents(self, quantity: Quantity = "seconds") -> dict[Case, float]:
+        """Series => b of the least-squares fit `value = a * pixels ** b`, where there are two sizes or more."""
         return {
             series: fit_exponent(*zip(*pairs, strict=True))
-            for series, pairs in points.items()
+            for series, pairs in self.points(quantity).items()
             if len({pixels for pixels, _ in pairs}) > 1
         }
 
 
-def fit_exponent(pixels: Sequence[int], seconds: Sequence[float]) -> float:
-    """b of `seconds = a * pixels ** b`, by least squares of the logarithms."""
-    slope, _ = np.polyfit([math.log(n) for n in pixels], [math.log(s) for s in seconds], 1)
+def fit_exponent(pixels: Sequence[int], values: Sequence[float]) -> float:
+    """b of `value = a * pixels ** b`, by least squares of the logarithms."""
+    slope, _ = np.polyfit([math.log(n) for n in pixels], [math.log(value) for value in values], 1)
     return float(slope)
+
+
+def series_label(case: Case) -> str:
+    """A case without its size: "GenDR-Pix, float32, auto, batched"."""
+    return ", ".join(part for part in (case.label, case.dtype, case.attention, case.padcfg) if part)
 
 
 # What is measured --------------------------------------------------------------------------------------------------

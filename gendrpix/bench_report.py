@@ -1,19 +1,19 @@
-"""A benchmark's figures as JSON, Markdown, text for the terminal, and a plot of time against pixels."""
+"""A benchmark's figures as JSON, CSV, Markdown and text for the terminal; `gendrpix.bench_plots` draws them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gendrpix import __version__
-from gendrpix.bench import BenchResult, Case, Measured
+from gendrpix.bench import BenchResult, Case, Measured, series_label
+from gendrpix.bench_plots import plot_growth
 from gendrpix.plots import save_figure
 from gendrpix.report import DASH, Table, format_bytes, format_seconds
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 METHOD = (
     "Time: median of the counted runs and (fastest to slowest), from the decoded picture, a quarter of the output's "
@@ -23,24 +23,49 @@ METHOD = (
 )
 
 
-def files_in(folder: Path) -> tuple[Path, Path, Path]:
-    """Where the JSON, the Markdown and the plot go."""
-    return folder / "bench.json", folder / "bench.md", folder / "bench.png"
+def files_in(folder: Path) -> tuple[Path, ...]:
+    """Where the JSON, the CSV, the Markdown and the plots of time and of memory go."""
+    return tuple(folder / name for name in ("bench.json", "bench.csv", "bench.md", "bench.png", "bench-memory.png"))
 
 
 def write_reports(result: BenchResult, folder: Path) -> None:
-    """Write bench.json, bench.md and, where anything could be timed, bench.png."""
+    """Write the figures and, where anything could be timed, the plots."""
     folder.mkdir(parents=True, exist_ok=True)
-    document, text, plot = files_in(folder)
-    document.write_text(json.dumps(to_dict(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    document, table, text, times, memory = files_in(folder)
+    document.write_text(to_json(result), encoding="utf-8")
+    table.write_text(to_csv(result), encoding="utf-8")
     text.write_text(to_markdown(result), encoding="utf-8")
     if any(one.seconds is not None for one in result.measured):
-        save_figure(plot_times(result), plot)
+        save_figure(plot_growth(result, "seconds"), times)
+        save_figure(plot_growth(result, "bytes"), memory)
+
+
+def to_json(result: BenchResult) -> str:
+    """`to_dict` as a document."""
+    return json.dumps(to_dict(result), indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(result: BenchResult) -> str:
+    """One line a case, unrounded."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    rows = [_flat(_case_dict(result, one)) for one in result.measured]
+    writer.writerow(rows[0] if rows else [])
+    writer.writerows(row.values() for row in rows)
+    return text.getvalue()
+
+
+def _flat(case: dict[str, Any]) -> dict[str, Any]:
+    """A case without lists: the fastest and the slowest run, the peak's bytes and how they were measured."""
+    peak, runs = case.pop("peak") or {}, case.pop("all_seconds")
+    fastest, slowest = (min(runs), max(runs)) if runs else (None, None)
+    own = {"fastest_seconds": fastest, "slowest_seconds": slowest}
+    return case | own | {"peak_bytes": peak.get("bytes"), "peak_method": peak.get("method")}
 
 
 def to_dict(result: BenchResult) -> dict[str, Any]:
     """Every figure, unrounded, with units in the names."""
-    exponents = result.exponents()
+    exponents, memory = result.exponents(), result.exponents("bytes")
     return {
         "gendrpix": __version__,
         "weights": result.plan.weights,
@@ -51,7 +76,12 @@ def to_dict(result: BenchResult) -> dict[str, Any]:
         "matrix_product_flop_per_s": result.ceilings,
         "cases": [_case_dict(result, one) for one in result.measured],
         "exponents": [
-            {**_named(series), "seconds_grow_as_pixels_to_the_power": power} for series, power in exponents.items()
+            {
+                **_named(series),
+                "seconds_grow_as_pixels_to_the_power": power,
+                "peak_bytes_grow_as_pixels_to_the_power": memory.get(series),
+            }
+            for series, power in exponents.items()
         ],
     }
 
@@ -129,11 +159,6 @@ def _where(one: Measured) -> str:
     return one.case.label if one.case.attention is None else series_label(one.case) + f", {one.case.width} px"
 
 
-def series_label(case: Case) -> str:
-    """A case without its size: "GenDR-Pix, float32, auto, batched"."""
-    return ", ".join(part for part in (case.label, case.dtype, case.attention, case.padcfg) if part)
-
-
 def to_text(result: BenchResult) -> str:
     """For the terminal."""
     powers = [f"{series_label(series)}: pixels ^ {power:.2f}" for series, power in result.exponents().items()]
@@ -153,42 +178,3 @@ def to_markdown(result: BenchResult) -> str:
         parts.append(Table(header=("Time grows as pixels to the power", "Power"), rows=rows).to_markdown())
     parts.append("\n".join(f"- {note}" for note in table.notes))
     return "\n\n".join(parts) + "\n"
-
-
-# The plot ----------------------------------------------------------------------------------------------------------
-
-
-def plot_times(result: BenchResult) -> Figure:
-    """Seconds against output megapixels, both logarithmic, one line a series, its exponent in the legend.
-
-    Drawn without pyplot, so that no global state is touched.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 5.4), layout="constrained")
-    axes = figure.add_subplot()
-    exponents = result.exponents()
-    for series in dict.fromkeys(one.case.series for one in result.measured):
-        points = sorted(
-            (one.case.width * one.case.height / 1e6, one.seconds)
-            for one in result.measured
-            if one.case.series == series and one.seconds is not None
-        )
-        if not points:
-            continue
-        power = f" (power {exponents[series]:.2f})" if series in exponents else ""
-        style = "--" if series.attention is None else "-"
-        axes.plot(*zip(*points, strict=True), style, marker="o", label=series_label(series) + power)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:.2g}")
-    axes.set_xlabel("output, megapixels")
-    random = ", RANDOM weights" if result.plan.random_weights else ""
-    axes.set_ylabel("seconds a picture")
-    axes.set_title(f"{result.environment['device']}, {result.plan.weights}{random}", fontsize="medium")
-    axes.grid(visible=True, which="major", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, fontsize="x-small", frameon=False)
-    return figure

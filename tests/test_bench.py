@@ -1,5 +1,6 @@
 """The benchmark: which cases, what is computed of their times, what the reports say. No assertion on seconds."""
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ from gendrpix.bench import (
     plan_bench,
     run_bench,
 )
-from gendrpix.bench_report import plot_times, to_dict, to_markdown, to_text, write_reports
+from gendrpix.bench_plots import PAPER_LABEL, plot_growth
+from gendrpix.bench_report import to_dict, to_markdown, to_text, write_reports
 from gendrpix.cost import count
 from gendrpix.measure import Peak
 from gendrpix.options import Bench
@@ -162,16 +164,30 @@ def test_the_reports_hold_every_figure_and_reason(result: BenchResult, tmp_path:
     for words in ("GenDR-Pix\\*", "1.50×", "2.00 s to 4.00 s", "| 50% |", "it is missing.", "of a test", "| 1.50 |"):
         assert words in text
     assert "GenDR-Pix*, float32, auto: pixels ^ 1.50" in to_text(result)
-    with PIL.Image.open(tmp_path / "bench.png") as plot:
-        assert plot.width > 500
+    lines = list(csv.DictReader((tmp_path / "bench.csv").open(encoding="utf-8")))
+    assert len(lines) == 6 and float(lines[0]["seconds"]) == 3.0 and float(lines[0]["slowest_seconds"]) == 4.0
+    assert lines[5]["reason"] == "it is missing." and lines[5]["peak_bytes"] == ""
+    for name in ("bench.png", "bench-memory.png"):
+        with PIL.Image.open(tmp_path / name) as plot:
+            assert plot.width > 500
 
 
 def test_the_plot_is_logarithmic_with_a_line_for_each_series(result: BenchResult) -> None:
-    (axes,) = plot_times(result).axes
+    (axes,) = plot_growth(result, "seconds").axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines["GenDR-Pix*, float32, auto (power 1.50)"] == [[0.262144, 1.0], [1.048576, 8.0]]
     assert len(lines) == 3  # what could not be timed has none
+
+
+def test_the_papers_figures_are_marked_and_named(result: BenchResult) -> None:
+    (axes,) = plot_growth(result, "seconds", paper=True).axes
+    labels = [line.get_label() for line in axes.lines]
+    assert PAPER_LABEL in labels and "A100" in PAPER_LABEL
+    marks = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "x"]
+    assert marks == [[8.2944, 4.92], [8.2944, 0.87]]  # of the two restorers that were measured
+    (axes,) = plot_growth(result, "bytes", paper=True).axes
+    assert [8.2944, 5030.0] in [line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "x"]
 
 
 # Real runs ---------------------------------------------------------------------------------------------------------
@@ -188,7 +204,7 @@ def test_every_case_runs_with_random_weights_and_says_so(tiny_known: None, spand
     cost = count("tiny", "gendr-pix", 32, 32, guided=True, attention="auto")
     assert (pix.macs, pix.attention_macs, pix.parameters) == (cost.total_macs, cost.attention_macs, cost.parameters)
     assert len(result.exponents()) == 6 and result.ceilings["float32"] > 0
-    for text in (to_text(result), to_markdown(result), plot_times(result).axes[0].get_title()):
+    for text in (to_text(result), to_markdown(result), plot_growth(result, "seconds").axes[0].get_title()):
         assert "RANDOM weights" in text
     assert to_dict(result)["random_weights"] is True
 
@@ -219,7 +235,8 @@ def test_the_command_writes_once(tiny_known: None, no_spandrel: None, tmp_path: 
     words = ["bench", "-o", out, "--weights", family, "--sizes", "32", "--repeats", "1", "--device", "cpu"]
     command = [str(word) for word in [*words, "--restorers", "gendr", "gendr-pix*"]]
     assert main(command) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["bench.json", "bench.md", "bench.png"]
+    names = ["bench-memory.png", "bench.csv", "bench.json", "bench.md", "bench.png"]
+    assert sorted(path.name for path in out.iterdir()) == names
     said = capsys.readouterr()
     assert "GenDR-Pix*" in said.out and "RANDOM" not in said.out and "4/4" in said.err
     assert main(command) == 2
