@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from gendrpix import __version__
+from gendrpix.ui.batch_tab import BatchTab
 from gendrpix.ui.compare_tab import CompareTab
 from gendrpix.ui.endpoints import Endpoints
 from gendrpix.ui.engine import Engine
@@ -30,6 +31,8 @@ def build_page(engine: Engine) -> gr.Blocks:
             TunerTab(engine)
         with gr.Tab("Playground", elem_id="playground-tab"):
             PlaygroundTab(engine)
+        with gr.Tab("Batch", elem_id="batch-tab"):
+            BatchTab(engine)
         Endpoints(engine)
         gr.Markdown(
             f"gendrpix {__version__} · weights: {engine.weights_name} · [the method](https://arxiv.org/abs/2602.10630)",

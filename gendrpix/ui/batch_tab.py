@@ -1,0 +1,296 @@
+"""Many pictures at once: files, folders or zip files in, a zip file of results out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA
+from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES, UNGUIDED
+from gendrpix.ui.batch_job import MAX_PICTURES, Batch, key_of
+from gendrpix.ui.engine import Engine, Photo
+from gendrpix.ui.errors import spoken
+from gendrpix.ui.samples import check_filled
+from gendrpix.ui.stopping import Stop
+
+if TYPE_CHECKING:
+    from gendrpix.jobs import Outcome
+    from gendrpix.options import Restore
+
+INTRO = (
+    "Restores many pictures with the same settings and gives back one zip file: the results as PNG, small previews "
+    "and a CSV report. A picture that cannot be read does not stop the others."
+)
+COMMAND_LINE = (
+    f"Up to {MAX_PICTURES} pictures. For more: `python -m gendrpix restore PHOTOS -o restored --report report.csv`."
+)
+BY_SCALE, BY_SIZE = "Scale", "Longer side"
+HEADER = ["Picture", "State", "Result", "Model's time"]
+SHOWN_EVERY_S = 1.0
+MOST_PREVIEWS = 60
+Updates = dict[Any, Any]
+
+
+class BatchTab:
+    """Widgets, wiring and handlers. What it restores is `gendrpix.ui.batch_job`'s."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.batch = gr.State(None)
+        self.stop = gr.State(None)
+        gr.Markdown(INTRO, elem_classes="intro")
+        with gr.Row(elem_id="batch", elem_classes="two"):
+            with gr.Column(min_width=300):
+                self._build_inputs()
+            with gr.Column(min_width=300):
+                self._build_views()
+        self._wire()
+
+    # Widgets -------------------------------------------------------------------------------------------------------
+
+    def _build_inputs(self) -> None:
+        self.files = gr.File(
+            label="Pictures or zip files", file_count="multiple", type="filepath", height=190, elem_id="batch-files"
+        )
+        self.folder = gr.UploadButton("Add a whole folder", file_count="directory", size="md", elem_id="batch-folder")
+        gr.Markdown(COMMAND_LINE, elem_classes="hint")
+        self.restorer = gr.Radio(
+            choices=[(label, name) for name, label in CHOICE_LABELS.items()],
+            value=UNGUIDED,
+            label="Restorer",
+            elem_id="batch-restorer",
+        )
+        self.omega = gr.Slider(
+            0,
+            MAX_OMEGA,
+            value=EXPLORED_OMEGA,
+            step=0.05,
+            label="Omega",
+            info="PadCFG with the paper's offsets.",
+            buttons=[],
+            visible=False,
+            elem_id="batch-omega",
+        )
+        self.by = gr.Radio([BY_SCALE, BY_SIZE], value=BY_SCALE, label="Size of the results by", elem_id="batch-by")
+        self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", buttons=[], elem_id="batch-scale")
+        self.size = gr.Number(
+            2048,
+            label="Longer side, pixels",
+            info="1 to 8 times the picture's own.",
+            precision=0,
+            minimum=1,
+            visible=False,
+            elem_id="batch-size",
+        )
+        with gr.Accordion("More: colours, 16 bits", open=False):
+            self.color_fix = gr.Radio(
+                list(COLOR_FIXES), value="none", label="Take the colours from the photo", elem_id="batch-color"
+            )
+            self.deep = gr.Checkbox(False, label="16-bit PNG", elem_id="batch-deep")
+
+    def _build_views(self) -> None:
+        with gr.Row():
+            self.run = gr.Button("Restore all", variant="primary", scale=3, min_width=140, elem_id="batch-run")
+            self.cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=100, elem_id="batch-cancel")
+        self.status = gr.Markdown(
+            "Choose pictures to begin.", elem_classes="hint", elem_id="batch-status", min_height=24
+        )
+        self.download = gr.DownloadButton("Download zip", visible=False, elem_id="batch-download", size="md")
+        self.table = gr.Dataframe(
+            headers=HEADER,
+            datatype="str",
+            interactive=False,
+            visible=False,
+            wrap=True,
+            max_height=340,
+            buttons=[],
+            elem_id="batch-table",
+        )
+        self.previews = gr.Gallery(
+            label="Results, small",
+            columns=4,
+            height="auto",
+            object_fit="contain",
+            format="jpeg",
+            visible=False,
+            interactive=False,
+            buttons=[],
+            elem_id="batch-previews",
+        )
+
+    # Wiring --------------------------------------------------------------------------------------------------------
+
+    def _wire(self) -> None:
+        """The run has no concurrency id of its own: pictures take turns with other visitors' one by one."""
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        self.restorer.input(lambda name: gr.update(visible=name == "gendr-pix"), self.restorer, self.omega, **private)
+        self.by.input(
+            lambda by: [gr.update(visible=by == BY_SCALE), gr.update(visible=by == BY_SIZE)],
+            self.by,
+            [self.scale, self.size],
+            **private,
+        )
+        self.folder.upload(self.add_folder, [self.files, self.folder], self.files, preprocess=False, **private)
+        self.files.change(self.say_files, self.files, [self.status, self.run], preprocess=False, **private)
+        settings = [self.restorer, self.omega, self.by, self.scale, self.size, self.color_fix, self.deep]
+        views = [
+            self.batch,
+            self.stop,
+            self.run,
+            self.cancel,
+            self.status,
+            self.download,
+            self.table,
+            self.previews,
+        ]
+        running = self.run.click(
+            self.run_batch, [self.files, self.batch, *settings], views, preprocess=False, **private
+        )
+        running.failure(self.show_stopped, self.batch, views, **private)
+        self.cancel.click(
+            self.show_cancelled, [self.batch, self.stop], views, cancels=[running], queue=False, **private
+        )
+
+    # Handlers ------------------------------------------------------------------------------------------------------
+
+    def add_folder(self, files: list[Photo] | None, folder: list[Photo] | None) -> list[Photo]:
+        """The files chosen so far and those of a folder that are pictures or zip files."""
+        from gendrpix.archives import is_picture
+
+        added = [one for one in folder or [] if is_picture(name_of(one)) or name_of(one).lower().endswith(".zip")]
+        if not added:
+            raise gr.Error("The folder holds no pictures.", duration=12, title="That did not work")
+        return [*(files or []), *added]
+
+    def say_files(self, files: list[Photo] | None) -> tuple[str, Any]:
+        """What is chosen, and a fresh button."""
+        count = len(files or [])
+        said = f"{count} file{'s' * (count != 1)} chosen." if count else "Choose pictures to begin."
+        return said, gr.update(value="Restore all")
+
+    def run_batch(self, files: list[Photo] | None, batch: Batch | None, *settings: Any) -> Iterator[Updates]:
+        """Restore what is not there yet; then, as after Cancel, the zip file of what is."""
+        with spoken():
+            if not files:
+                raise ValueError("There are no pictures yet. Choose files, a folder or a zip file.")
+            options = as_options(self.engine, *settings)
+            yield from self._run(files, batch, options)
+
+    def _run(self, files: list[Photo], batch: Batch | None, options: Restore) -> Iterator[Updates]:
+        stop = Stop()
+        yield {**self._buttons(running=True), self.stop: stop, self.status: "Reading the list of pictures."}
+        if batch is None or batch.key != key_of(files):
+            batch = Batch(files)
+        yield {self.batch: batch, self.download: gr.update(visible=False), **self._listed(batch, "waiting")}
+        start = shown = time.perf_counter()
+        for number, _ in enumerate(batch.restore(self.engine, options, stop), start=1):
+            now = time.perf_counter()
+            if now - shown > SHOWN_EVERY_S:
+                shown = now
+                said = progress_line(number, len(batch.tasks), now - start)
+                yield {self.status: said, **self._listed(batch, "waiting")}
+        yield {**self._buttons(running=False), **self._finished(batch, "")}
+
+    def show_stopped(self, batch: Batch | None) -> Updates:
+        """After an error, which was said: the buttons as before; what is ready stays."""
+        return {**self._buttons(running=False), **({} if batch is None else self._finished(batch, "Stopped. "))}
+
+    def show_cancelled(self, batch: Batch | None, stop: Stop | None) -> Updates:
+        """Cancel: the picture under way is given up within one layer; what is ready can be downloaded."""
+        if stop is not None:
+            stop.set()
+        if batch is None:
+            return {**self._buttons(running=False), self.status: "Cancelled."}
+        resumed = {self.run: gr.update(interactive=True, value="Go on")} if len(batch.done) < len(batch.tasks) else {}
+        return {**self._buttons(running=False), **resumed, **self._finished(batch, "Cancelled. ")}
+
+    # Views ---------------------------------------------------------------------------------------------------------
+
+    def _buttons(self, *, running: bool) -> Updates:
+        return {
+            self.run: gr.update(interactive=not running, value="Restoring …" if running else "Restore all"),
+            self.cancel: gr.update(interactive=running),
+        }
+
+    def _finished(self, batch: Batch, began: str) -> Updates:
+        packed = batch.pack()
+        label = f"Download zip ({len(batch.done)} result{'s' * (len(batch.done) != 1)})"
+        shown = gr.update(visible=False) if packed is None else gr.update(value=str(packed), label=label, visible=True)
+        said = began + summary(batch.listed(), len(batch.tasks) + len(batch.refused), batch.num_others)
+        return {self.status: said, self.download: shown, **self._listed(batch, "not done")}
+
+    def _listed(self, batch: Batch, pending: str) -> Updates:
+        ended = [row(outcome) for outcome in batch.listed()]
+        left = [[picture.name, pending, "", ""] for task, picture in batch.tasks.items() if task not in batch.outcomes]
+        small = [(batch.thumbnail(task), batch.tasks[task].name) for task in batch.done]
+        drawn = [(str(path), name) for path, name in small if path.is_file()][:MOST_PREVIEWS]
+        return {
+            self.table: gr.update(value=ended + left, visible=True),
+            self.previews: gr.update(value=drawn, visible=bool(drawn)),
+        }
+
+
+def name_of(file: Photo) -> str:
+    """The file's own name, with its folders where it came with a folder."""
+    return str(file.get("orig_name") or file["path"])
+
+
+def as_options(
+    engine: Engine,
+    restorer: str,
+    omega: float,
+    by: str,
+    scale: float,
+    size: float | None,
+    color_fix: str,
+    deep: bool,
+) -> Restore:
+    """The widgets' values as the options of `python -m gendrpix restore`. Raises ValueError for what it refuses."""
+    from gendrpix.options import Restore
+    from gendrpix.restoring import check_restore
+
+    check_filled(omega, scale, size)
+    assert size is not None
+    options = Restore(
+        inputs=(),
+        output=Path(),
+        restorer="gendr-pix" if restorer == UNGUIDED else restorer,  # type: ignore[arg-type]
+        guidance=omega if restorer == "gendr-pix" else None,
+        scale=float(scale) if by == BY_SCALE else None,
+        size=int(size) if by == BY_SIZE else None,
+        weights=engine.weights,
+        color_fix=color_fix,  # type: ignore[arg-type]
+        bits=16 if deep else 8,
+    )
+    check_restore(options)
+    return options
+
+
+def row(outcome: Outcome) -> list[str]:
+    """One line of the table."""
+    from gendrpix.report import format_seconds
+
+    words = {"restored": "done", "skipped": "done before", "failed": "failed"}
+    size = "" if outcome.result_size is None else f"{outcome.result_size[0]} × {outcome.result_size[1]}"
+    detail = outcome.reason or "; ".join((size, *outcome.notes))
+    seconds = "" if outcome.seconds is None else format_seconds(outcome.seconds)
+    return [str(outcome.task.source), words[outcome.status], detail, seconds]
+
+
+def progress_line(done: int, total: int, seconds: float) -> str:
+    """ "3 of 12 pictures, about 20 s left." """
+    left = seconds / done * (total - done)
+    words = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min"
+    return f"{done} of {total} pictures, about {words} left."
+
+
+def summary(outcomes: Sequence[Outcome], total: int, num_others: int) -> str:
+    """What became of all, in a sentence or two."""
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    said = f"{len(outcomes) - failed} of {total} pictures restored"
+    said += f", {failed} failed (the table says why)." if failed else "."
+    return said + (f" {num_others} other file{'s' * (num_others != 1)} left out." if num_others else "")
