@@ -55,8 +55,10 @@ def test_a_sweep_from_start_to_click(tab: TunerTab) -> None:
     left, top, *_ = cell_box((2, 5))
     taken = tuning.take_cell(swept, 1.5, 4, 4, 3, 3, SimpleNamespace(index=[left + 4, top + 4]))
     assert taken == ["Own", 1.5, 2, 5, 3, 3]
+    assert tuning.take_best(swept, 1.5, 4, 4, 3, 3) == ["Own", 1.5, *swept.best, 3, 3]
+    assert steps[-1][tab.take_best]["visible"]
     shown = tuning.show(*REGION, *taken, swept)
-    assert shown[tab.heat]["visible"] and shown[tab.crops]["value"].width > 800
+    assert shown[tab.heat]["visible"] and shown[tab.take_best]["visible"] and shown[tab.crops]["value"].width > 800
     assert space.bank.predicted == made
     other = tuning.show(CAT, 0, 0, 96, 2.0, *taken, swept)
     assert other[tab.heat]["visible"] is False
@@ -113,11 +115,17 @@ def test_a_click_in_the_photo_is_its_place(tab: TunerTab) -> None:
     assert tab.tuning.take_place(CAT, SimpleNamespace(index=[32, 96])) == [25, 75]
 
 
+def psnr_of(status: str) -> float:
+    return float(status.split("PSNR-Y **")[1].split(" dB")[0])
+
+
 def test_playground_measures_against_the_clean_picture(play: PlaygroundTab, tmp_path: Path) -> None:
     path = tmp_path / "clean.png"
     Image.open(CAT["path"]).convert("RGB").resize((67, 66)).save(path)
     preview = play.preview({"path": str(path)}, 1.0, 2, 1, 80, 3)
-    assert preview[play.status] == "66 × 66 pixels, degraded to 33 × 33."
+    assert preview[play.status].startswith("66 × 66 pixels, degraded to 33 × 33. Enlarged again: PSNR-Y **")
+    worse = play.preview({"path": str(path)}, 1.0, 2, 10, 20, 3)[play.status]
+    assert psnr_of(worse) < psnr_of(preview[play.status]) - 3
     clean, degraded = preview[play.slider]["value"]
     assert clean.size == degraded.size == (66, 66)
     steps = list(play.restore_clean({"path": str(path)}, 1.0, 2, 1, 80, 3, ["gendr-pix*"]))

@@ -16,6 +16,8 @@ from gendrpix.ui.samples import check_filled, photo_input
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gendrpix.degrading import Degradation
     from gendrpix.images import Picture
 
@@ -132,9 +134,10 @@ class PlaygroundTab:
             clean, degraded = self._degrade(photo, *values)
             enlarged = resize(degraded.color, clean.height, clean.width)
             pictures = {CLEAN: to_pil(clean.color), "Degraded": to_pil(enlarged)}
-            sizes = f"{clean.width} × {clean.height} pixels, degraded to {degraded.width} × {degraded.height}."
+            said = f"{clean.width} × {clean.height} pixels, degraded to {degraded.width} × {degraded.height}."
+            said += live_scores(enlarged, clean.color)
             hidden = gr.update(visible=False)
-            return {**self._pictures(pictures, CLEAN, "Degraded"), self.status: sizes, self.table: hidden}
+            return {**self._pictures(pictures, CLEAN, "Degraded"), self.status: said, self.table: hidden}
 
     def restore_clean(self, photo: Photo | None, *values: Any) -> Iterator[Updates]:
         """Degrade, restore with each, measure against the clean picture."""
@@ -218,6 +221,21 @@ def as_degradation(blur: float, factor: float, noise: float, jpeg: float, seed: 
 
     check_filled(blur, factor, noise, jpeg)
     return Degradation(blur_px=blur, factor=int(factor), noise=noise / 100, jpeg=int(jpeg), seed=int(seed or 0))
+
+
+def live_scores(enlarged: Tensor, clean: Tensor) -> str:
+    """How far the degraded picture, enlarged, is from the clean one: what the restorers start from, in a sentence.
+
+    Only what needs no weights and little time, so that it follows the sliders.
+    """
+    from gendrpix.scores import METRICS, Scorer
+
+    values = Scorer(["psnr", "ssim"]).score(enlarged, clean).values
+    figures = []
+    for name, value in values.items():
+        spec = METRICS[name]
+        figures.append(f"{spec.label} **{value:.{spec.digits}f}{f' {spec.unit}' if spec.unit else ''}**")
+    return f" Enlarged again: {', '.join(figures)} against the clean picture." if figures else ""
 
 
 def without_costs(table: Any) -> str:

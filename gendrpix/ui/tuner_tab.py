@@ -120,6 +120,7 @@ class TunerTab:
             self.curve = gr.LinePlot(
                 x="omega", y="score", x_title="Omega", visible=False, height=300, min_width=260, elem_id="omega-curve"
             )
+        self.take_best = gr.Button("Take the best offsets", size="md", visible=False, elem_id="take-best")
         self.crops = gr.Image(
             label="The middle of each result",
             show_label=False,
@@ -165,7 +166,7 @@ class TunerTab:
     def _wire(self) -> None:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         computing: dict[str, Any] = {**private, "concurrency_id": COMPUTE, "concurrency_limit": 1, "preprocess": False}
-        shown = [self.slider, self.figures, self.crops, self.spectrum, self.heat]
+        shown = [self.slider, self.figures, self.crops, self.spectrum, self.heat, self.take_best]
         moved = [box.change for box in (*self.guidance, *self.region)]
         gr.on(
             moved,
@@ -181,7 +182,17 @@ class TunerTab:
         gr.on([box.input for box in self.offsets], lambda: OWN, None, self.preset, **private)
         self.load.upload(self.tuning.load, self.load, self.guidance, **private)
         self.photo.select(self.tuning.take_place, self.photo, [self.across, self.down], preprocess=False, **private)
-        sweep_views = [self.heat, self.curve, self.progress, self.sweep, self.cancel, self.stop, self.swept, self.crops]
+        sweep_views = [
+            self.heat,
+            self.curve,
+            self.take_best,
+            self.progress,
+            self.sweep,
+            self.cancel,
+            self.stop,
+            self.swept,
+            self.crops,
+        ]
         running = self.sweep.click(
             self.tuning.run_sweep,
             [*self.region, *self.guidance, self.sweep_side, self.metric],
@@ -192,4 +203,6 @@ class TunerTab:
         self.cancel.click(
             self.tuning.show_cancelled, [self.stop], sweep_views, cancels=[running], queue=False, **private
         )
-        self.heat.select(self.tuning.take_cell, [self.swept, self.omega, *self.offsets], self.guidance, **private)
+        taking: list[Any] = [self.swept, self.omega, *self.offsets]
+        self.heat.select(self.tuning.take_cell, taking, self.guidance, **private)
+        self.take_best.click(self.tuning.take_best, taking, self.guidance, **private)

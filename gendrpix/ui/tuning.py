@@ -122,11 +122,20 @@ class Tuning:
         from gendrpix.maps import cell_at
 
         offset = cell_at(*event.index)
-        if swept is None or offset is None:
-            return [gr.skip()] * 6
-        pos, neg = (pos_rows, pos_columns), (neg_rows, neg_columns)
-        pos, neg = (offset, neg) if swept.key.side == "positive" else (pos, offset)
-        return [OWN, omega, *pos, *neg]
+        return taken(swept, offset, omega, (pos_rows, pos_columns), (neg_rows, neg_columns))
+
+    def take_best(
+        self,
+        swept: Swept | None,
+        omega: float,
+        pos_rows: int,
+        pos_columns: int,
+        neg_rows: int,
+        neg_columns: int,
+    ) -> list[Any]:
+        """The best offset of the sweep, for the branch that was swept."""
+        best = None if swept is None else swept.best
+        return taken(swept, best, omega, (pos_rows, pos_columns), (neg_rows, neg_columns))
 
     # Results -------------------------------------------------------------------------------------------------------
 
@@ -154,6 +163,7 @@ class Tuning:
                 tab.crops: gr.update(value=crops, visible=True),
                 tab.spectrum: spectra(start, result),
                 tab.heat: gr.update(visible=False) if here is None else draw(here, guidance),
+                tab.take_best: gr.update(visible=here is not None),
             }
 
     def _figures(self, start: Any, result: Any, guidance: Guidance) -> str:
@@ -218,6 +228,7 @@ class Tuning:
             **self._buttons(running=False),
             tab.curve: gr.update(value=curve, y="score", y_title=METRIC_LABELS[metric], visible=True),
             tab.progress: summary(swept, seconds if fresh == 64 else None),
+            tab.take_best: gr.update(visible=True),
             tab.crops: gr.update(value=crops, visible=True),
         }
 
@@ -293,6 +304,14 @@ def as_region(photo: Photo | None, across: float, down: float, side: float, scal
     return Region(
         photo=Path(photo["path"]), across=across / 100, down=down / 100, side_px=int(side), scale=float(scale)
     )
+
+
+def taken(swept: Swept | None, offset: Offset | None, omega: float, pos: Offset, neg: Offset) -> list[Any]:
+    """The guidance widgets' values with the swept branch at that offset; nothing where there is none."""
+    if swept is None or offset is None:
+        return [gr.skip()] * 6
+    pos, neg = (offset, neg) if swept.key.side == "positive" else (pos, offset)
+    return [OWN, omega, *pos, *neg]
 
 
 def at_cell(swept: Swept, offset: Offset) -> Guidance:
