@@ -69,7 +69,7 @@ def draw_zoom(indices: Sequence[int], seed: int, zoom: tuple[float, float]) -> f
 
 
 def zoomed(y: Tensor, factor: float) -> Tensor:
-    """(B, 3, H, W) reduced by `factor`, 0 to 1, to sides of a multiple of 8, with the project's resizer; untouched at 1."""
+    """(B, 3, H, W) reduced by `factor`, 0 to 1, to sides of a multiple of 8, by the project's resizer; 1: as it is."""
     height, width = (PATCH * max(1, round(side * factor / PATCH)) for side in y.shape[-2:])
     return y if (height, width) == tuple(y.shape[-2:]) else resize(y, height, width)
 
