@@ -31,6 +31,7 @@ def main() -> None:
         footer_links=["api", "settings"],
         max_file_size=MAX_UPLOAD,
         run_history=False,
+        mcp_server=True,
         ssr_mode=False,
         quiet=True,
         prevent_thread_lock=True,

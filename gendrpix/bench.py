@@ -25,10 +25,12 @@ from gendrpix.devices import pick_dtype
 from gendrpix.errors import sentence
 from gendrpix.images import Picture, check_output_size
 from gendrpix.measure import Peak, measure_peak, timed
+from gendrpix.memory import available_bytes
 from gendrpix.networks import build_autoencoder, build_unet, initial_prompts
 from gendrpix.options import Bench
 from gendrpix.peers import PEER_SCALE, PEERS, build_peer, count_peer
 from gendrpix.pipelines import PIPELINES, RestorerPipeline, load_restorer
+from gendrpix.planner import AMPLE_BYTES_PER_PX, MARGIN, in_words, predict_peak
 from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, MODEL_SPECS, PATCH, find_model, find_restorer
 
 SCALE = float(PEER_SCALE)
@@ -230,13 +232,18 @@ def random_restorer(name: str, model: str, device: torch.device, dtype: torch.dt
 
 def run_bench(plan: Plan, device: torch.device, say: Callable[[str], None]) -> BenchResult:
     """Measure every case in order; one that fails keeps its reason. `say` hears of each as it ends."""
-    dtypes = dict.fromkeys(case.dtype for case in plan.cases)
-    ceilings = {name: measure_ceiling(device, pick_dtype(name)) for name in dtypes}
     measured = []
-    for number, one in enumerate(_measure_all(plan, device), start=1):
+    for number, one in enumerate(measure_all(plan, device), start=1):
         measured.append(one)
         figure = one.reason if one.seconds is None else f"{one.seconds:.3g} s"
         say(f"{number}/{len(plan.cases)} {describe_case(one.case)}: {figure}")
+    return gather(plan, device, measured)
+
+
+def gather(plan: Plan, device: torch.device, measured: Sequence[Measured]) -> BenchResult:
+    """The measured cases with what they are read against: the environment, and the ceilings, measured now."""
+    dtypes = dict.fromkeys(case.dtype for case in plan.cases)
+    ceilings = {name: measure_ceiling(device, pick_dtype(name)) for name in dtypes}
     return BenchResult(plan=plan, environment=describe_environment(device), ceilings=ceilings, measured=tuple(measured))
 
 
@@ -246,8 +253,13 @@ def describe_case(case: Case) -> str:
     return ", ".join(part for part in parts if part is not None)
 
 
-def _measure_all(plan: Plan, device: torch.device) -> Iterator[Measured]:
-    """One network is held at a time; it is built again only where the next case is another's."""
+def measure_all(
+    plan: Plan, device: torch.device, loaded: Callable[[str], RestorerPipeline] | None = None
+) -> Iterator[Measured]:
+    """Every case in order, each as it ends. `loaded` gives restorers that are there already, by choice.
+
+    Without it one network is held at a time; it is built again only where the next case is another's.
+    """
     held: tuple[str, str] | None = None
     network: Any = None
     for case in plan.cases:
@@ -256,7 +268,7 @@ def _measure_all(plan: Plan, device: torch.device) -> Iterator[Measured]:
             if wanted != held:
                 held, network = None, None
                 _release(device)
-                network = build_network(plan, case, device)
+                network = build_network(plan, case, device) if loaded is None else loaded(case.name)
                 held = wanted
             yield measure_case(plan, case, network, device)
         except Exception as error:  # noqa: BLE001 - one case that does not fit must not end the others
@@ -275,10 +287,14 @@ def build_network(plan: Plan, case: Case, device: torch.device) -> RestorerPipel
 
 
 def measure_case(plan: Plan, case: Case, network: Any, device: torch.device) -> Measured:
-    """Warm up, then time the case and measure its peak memory over all runs."""
+    """Warm up, then time the case and measure its peak memory over all runs.
+
+    Raises ValueError where it would not fit into the memory that is free.
+    """
     side = (case.height // PEER_SCALE, case.width // PEER_SCALE)
     color = torch.rand(1, 3, *side, generator=torch.Generator().manual_seed(0)) * 2 - 1
     run, resident, model = _prepare(case, network, Picture(color=color), device)
+    _check_room(case, network, device)
     with measure_peak(device, resident_bytes=resident) as peak:
         all_seconds = timed(run, device, warmup=plan.warmup, repeats=plan.repeats).all_seconds
     parameters, macs, attention_macs = _count(replace(case, dtype="", padcfg=None), model)
@@ -290,6 +306,16 @@ def measure_case(plan: Plan, case: Case, network: Any, device: torch.device) -> 
         macs=macs,
         attention_macs=attention_macs,
     )
+
+
+def _check_room(case: Case, network: Any, device: torch.device) -> None:
+    free = available_bytes(device)
+    if case.name in PEERS or case.width * case.height * AMPLE_BYTES_PER_PX <= free:
+        return
+    guided, batched = case.name == "gendr-pix", case.padcfg == "batched"
+    needed = predict_peak(network, case.height, case.width, guided=guided, batched=batched)
+    if needed * MARGIN > free:
+        raise ValueError(f"It would take about {in_words(needed)}, {in_words(free)} are free; choose a smaller size.")
 
 
 def _prepare(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
-from gendrpix.specs import COMPARED_OMEGA, DEFAULT_GUIDANCE, NEG_PAD, POS_PAD, ColorFix, Offset
+from gendrpix.specs import COMPARED_OMEGA, DEFAULT_GUIDANCE, NEG_PAD, POS_PAD, Choice, ColorFix, Offset
 
 
 def parse_omega(words: list[str]) -> float | None:
@@ -27,7 +27,6 @@ Omega = Annotated[
         str_from_instance=lambda value: ["none" if value is None else str(value)],
     ),
 ]
-Choice = Literal["gendr", "gendr-adc", "gendr-pix", "gendr-pix*"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 OutputPath = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]

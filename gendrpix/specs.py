@@ -95,6 +95,8 @@ RESTORER_SPECS: Mapping[str, RestorerSpec] = MappingProxyType(
 )
 
 
+Choice = Literal["gendr", "gendr-adc", "gendr-pix", "gendr-pix*"]
+"""What can be compared, for signatures; its labels are in `CHOICE_LABELS`."""
 UNGUIDED = "gendr-pix*"
 """What users see GenDR-Pix called without guidance (the paper's Pix*): one unpadded pass of the same weights."""
 

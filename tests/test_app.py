@@ -1,4 +1,4 @@
-"""The page's handlers as functions, on tiny random weights, and its endpoints through a real client."""
+"""The page's handlers as functions, on tiny random weights."""
 
 import ast
 import io
@@ -6,11 +6,9 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
-import httpx
 import pytest
 from models import save_tiny_family
 from PIL import Image
@@ -20,7 +18,6 @@ from gendrpix.ui.compare_tab import CompareTab
 from gendrpix.ui.engine import Engine, Request
 from gendrpix.ui.errors import OUT_OF_MEMORY, UNEXPECTED, spoken
 from gendrpix.ui.guidance_panel import usable
-from gendrpix.ui.page import build_page
 from gendrpix.ui.results import Results, save_result
 from gendrpix.ui.samples import example_photos
 
@@ -223,49 +220,6 @@ def test_the_page_imports_nothing_heavy() -> None:
     code = "import sys, app; print([name for name in ('torch', 'diffusers', 'pyiqa') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ast.literal_eval(done.stdout.splitlines()[-1]) == []
-
-
-@pytest.fixture(scope="module")
-def address(engine: Engine) -> Iterator[str]:
-    page = build_page(engine)
-    page.queue()
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
-    yield address
-    page.close()
-
-
-def test_endpoints_answer_a_client(address: str, photo: dict) -> None:
-    from gradio_client import Client, handle_file
-    from gradio_client.exceptions import AppError
-
-    client = Client(address, verbose=False)
-    try:
-        named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-        assert set(named) == {"/restore", "/compare"}
-        path = client.predict(handle_file(photo["path"]), "gendr-pix", 2.0, 1.5, api_name="/restore")
-        assert Image.open(path).size == (80, 72)
-        files, figures = client.predict(
-            photo=handle_file(photo["path"]), restorers=["gendr", "gendr-pix*"], scale=2.0, api_name="/compare"
-        )
-        assert [Image.open(file).size for file in files] == [(80, 72)] * 3
-        assert [line["restorer"] for line in figures] == ["input", "gendr", "gendr-pix*"]
-        assert figures[2]["speed_relative_to_gendr"] > 0
-        with pytest.raises(AppError, match="got 'nonsense'"):
-            client.predict(handle_file(photo["path"]), "nonsense", api_name="/restore")
-    finally:
-        client.close()
-
-
-def test_endpoints_read_uploaded_files_only(address: str, photo: dict) -> None:
-    def answer(path: str) -> str:
-        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "gendr-pix*", 1.0, None, *OFFSETS]
-        call = httpx.post(f"{address}gradio_api/call/restore", json={"data": data}).json()
-        return httpx.get(f"{address}gradio_api/call/restore/{call['event_id']}", timeout=60).text
-
-    with open(photo["path"], "rb") as file:
-        [uploaded] = httpx.post(f"{address}gradio_api/upload", files={"files": file}).json()
-    assert "event: complete" in answer(uploaded)
-    assert "event: error" in answer(photo["path"])
 
 
 def test_request_keeps_the_photos_own_name() -> None:

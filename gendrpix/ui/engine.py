@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
-from gendrpix.specs import CHOICE_LABELS, UNGUIDED
+from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.stopping import Stop, taking_turn, watch
 
 if TYPE_CHECKING:
+    import torch
+
     from gendrpix.compare import CompareSettings, Record, RestorerCache
     from gendrpix.images import Picture
     from gendrpix.pipelines import RestorerPipeline
@@ -154,6 +156,11 @@ class Engine:
         """The metrics of the page."""
         return self._get_tools()[1]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the restorers compute."""
+        return self._get_tools()[0].device
+
     def pipeline(self, name: str) -> RestorerPipeline:
         """The restorer, loaded, that stops when a visitor cancels. Raises ValueError where there are no weights."""
         pipeline = self._get_tools()[0](name)
@@ -235,21 +242,36 @@ class Engine:
                 record = next(results)
             yield record
 
-    def restore(self, job: Job) -> Any:
-        """The result of the job's one restorer as a PIL image, neither timed nor scored."""
+    def restore(self, job: Job, stop: Stop | None = None) -> Record:
+        """The result of the job's one restorer, neither timed nor scored, in tiles where the memory asks for it.
+
+        `stop` ends it.
+        """
+        import torch
+        from PIL.Image import Image
+
+        from gendrpix.compare import Record, describe_device
+
         [name] = job.names
-        guidance = None if name == UNGUIDED else job.settings.guidance
         pipeline = self.pipeline(name)
-        with self.turn():
+        with self.turn(stop):
             output = pipeline(
                 job.picture,
                 scale=job.settings.scale,
-                guidance=guidance if pipeline.restorer.guided else None,
+                guidance=job.settings.guidance if name == "gendr-pix" else None,
                 pos_pad=job.settings.pos_pad,
                 neg_pad=job.settings.neg_pad,
                 plain_cfg=job.settings.plain_cfg,
             )
-        return output.images[0]
+        return Record(
+            name=name,
+            label=CHOICE_LABELS[name],
+            image=cast(Image, output.images[0]),
+            pixels=torch.empty(1, 3, 0, 0),
+            device=describe_device(pipeline.device),
+            dtype=str(pipeline.unet.dtype).removeprefix("torch."),
+            settings=job.settings,
+        )
 
 
 def scorecard(expected: Sequence[str], records: Sequence[Record], *, stopped: bool = False) -> Table:

@@ -1,14 +1,17 @@
 """Cancel that stops a computation under way: the networks look at a flag before each of their convolutions.
 
-So a run ends between restorers, tiles, branches and layers alike, within the time of one convolution.
+So a run ends between restorers, tiles, branches and layers alike, within the time of one convolution. It ends as well
+when nobody waits for it any more: a closed page, a client that has gone or has cancelled its job.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from gradio.context import LocalContext
 
 if TYPE_CHECKING:
     from gendrpix.pipelines import RestorerPipeline
@@ -19,23 +22,41 @@ _running = threading.local()
 
 
 class StoppedError(Exception):
-    """The visitor has pressed Cancel."""
+    """The visitor has pressed Cancel, or has gone."""
 
 
 class Stop:
-    """One run's flag. It lives in the visitor's session, where Cancel finds it."""
+    """One run's flag. It lives in the visitor's session, where Cancel finds it. Made in the handler that runs."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._wanted = watch_caller()
 
     def set(self) -> None:
         """Ask the run to stop."""
         self._event.set()
 
     def check(self) -> None:
-        """Raise StoppedError if the run was asked to stop."""
-        if self._event.is_set():
+        """Raise StoppedError if the run was asked to stop, or nobody waits for it."""
+        if self._event.is_set() or not self._wanted():
             raise StoppedError("cancelled")
+
+
+def watch_caller() -> Callable[[], bool]:
+    """A function that tells whether anybody still waits for the event that is being handled; True outside of one.
+
+    Gradio marks its queue's event when the connection ends, and takes it off the active jobs when it is cancelled; it
+    stops generators alone. The rest is read from the queue itself, which has no public interface (Gradio 6).
+    """
+    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    if blocks is None or event_id is None:
+        return lambda: True
+    queue = blocks._queue
+    events = [event for job in queue.active_jobs for event in job or () if event._id == event_id]
+    if not events:
+        return lambda: True
+    [event] = events
+    return lambda: event.alive and any(event in job for job in queue.active_jobs if job)
 
 
 @contextlib.contextmanager

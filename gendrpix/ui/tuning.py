@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 OWN = "Own"
 METRIC_LABELS = {"grid": "Grid score (dB)", "piqe": "PIQE", "musiq": "MUSIQ"}
 KINDS: Mapping[str, Kind] = {**{name: preset.kind for name, preset in PRESETS.items()}, OWN: "padcfg"}
-OMEGAS = tuple(step / 4 for step in range(13))
 SHOWN_EVERY_S = 0.5
 CROP_PX = 96
 Updates = dict[Any, Any]
@@ -217,11 +216,14 @@ class Tuning:
         swept = Swept(region=region, key=key, values=known)
         fresh = 64 - len(known)
         start = time.perf_counter()
-        for number in self._fill(space, key, stop):
-            yield {tab.heat: draw(swept, guidance), tab.progress: f"{number} of 64 offsets."}
+        shown = start
+        for number in self.spaces.sweep(space, key, stop):
+            if time.perf_counter() - shown > SHOWN_EVERY_S:
+                shown = time.perf_counter()
+                yield {tab.heat: draw(swept, guidance), tab.progress: f"{number} of 64 offsets."}
         seconds = time.perf_counter() - start
         yield {tab.swept: swept, tab.heat: draw(swept, guidance), tab.progress: "Moving omega."}
-        curve = self._curve(space, guidance, metric, stop)
+        curve = as_frame(self.spaces.curve(space, guidance.pos_pad, guidance.neg_pad, metric, stop))
         with self.engine.turn(stop):
             crops = self._crops(space, guidance, swept)
         yield {
@@ -231,38 +233,6 @@ class Tuning:
             tab.take_best: gr.update(visible=True),
             tab.crops: gr.update(value=crops, visible=True),
         }
-
-    def _fill(self, space: Workspace, key: SweepKey, stop: Stop) -> Iterator[int]:
-        """Score what is not known yet; now and then the number of offsets that are."""
-        from gendrpix.sweep import ALL_OFFSETS, sweep_offsets
-
-        known = space.sweeps[key]
-        missing = [offset for offset in ALL_OFFSETS if offset not in known]
-        if not missing:
-            return
-        score = self.spaces.measurer(key.metric)
-        cells = sweep_offsets(space.bank, key.side, key.fixed, key.omega, score, offsets=missing)
-        shown = time.perf_counter()
-        for _ in missing:
-            with self.engine.turn(stop):
-                cell = next(cells)
-            known[cell.offset] = cell.value
-            if time.perf_counter() - shown > SHOWN_EVERY_S:
-                shown = time.perf_counter()
-                yield len(known)
-
-    def _curve(self, space: Workspace, guidance: Guidance, metric: str, stop: Stop) -> Any:
-        import pandas as pd
-
-        from gendrpix.sweep import omega_curve
-
-        points = []
-        score = self.spaces.measurer(metric)
-        curve = omega_curve(space.bank, guidance.pos_pad, guidance.neg_pad, OMEGAS, score)
-        for _ in OMEGAS:
-            with self.engine.turn(stop):
-                points.append(next(curve))
-        return pd.DataFrame(points, columns=["omega", "score"])
 
     def show_stopped(self) -> Updates:
         """After an error: the buttons as before."""
@@ -312,6 +282,13 @@ def taken(swept: Swept | None, offset: Offset | None, omega: float, pos: Offset,
         return [gr.skip()] * 6
     pos, neg = (offset, neg) if swept.key.side == "positive" else (pos, offset)
     return [OWN, omega, *pos, *neg]
+
+
+def as_frame(points: list[tuple[float, float]]) -> Any:
+    """The omega curve as the plot takes it."""
+    import pandas as pd
+
+    return pd.DataFrame(points, columns=["omega", "score"])
 
 
 def at_cell(swept: Swept, offset: Offset) -> Guidance:

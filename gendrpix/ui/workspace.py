@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gendrpix.ui.engine import Engine
+from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 KEPT = 2
 """Workspaces that are kept."""
+OMEGAS = tuple(step / 4 for step in range(13))
+"""Where a sweep's omega curve is measured."""
 METRIC_CHOICES = ("grid", "piqe", "musiq")
 """What a sweep can be scored by; none of them needs a truth."""
 
@@ -92,6 +95,37 @@ class Workspaces:
         box = place_box(picture.width, picture.height, across=region.across, down=region.down, side_px=side)
         pipeline = self.engine.pipeline("gendr-pix")
         return Workspace(bank=BranchBank(pipeline, pipeline.prepare(cut(picture, box), region.scale)))
+
+    def sweep(self, space: Workspace, key: SweepKey, stop: Stop | None = None) -> Iterator[int]:
+        """Score the offsets that are not known yet, into `space.sweeps[key]`; the number known after each.
+
+        Each is computed while no other visitor's computation runs. `stop` ends it; what is scored is kept.
+        """
+        from gendrpix.sweep import ALL_OFFSETS, sweep_offsets
+
+        known = space.sweeps.setdefault(key, {})
+        missing = [offset for offset in ALL_OFFSETS if offset not in known]
+        if not missing:
+            return
+        cells = sweep_offsets(space.bank, key.side, key.fixed, key.omega, self.measurer(key.metric), offsets=missing)
+        for _ in missing:
+            with self.engine.turn(stop):
+                cell = next(cells)
+            known[cell.offset] = cell.value
+            yield len(known)
+
+    def curve(
+        self, space: Workspace, pos_pad: Offset, neg_pad: Offset, metric: str, stop: Stop | None = None
+    ) -> list[tuple[float, float]]:
+        """(omega, figure) at `OMEGAS` with those offsets."""
+        from gendrpix.sweep import omega_curve
+
+        points = omega_curve(space.bank, pos_pad, neg_pad, OMEGAS, self.measurer(metric))
+        found = []
+        for _ in OMEGAS:
+            with self.engine.turn(stop):
+                found.append(next(points))
+        return found
 
     def measure(self, x: Tensor, metric: str) -> float:
         """One figure of (1, 3, H, W) as it would be saved. Raises ValueError with the reason where there is none."""
