@@ -85,14 +85,20 @@ def test_a_claim_over_several_metrics(verdicts: list[ablate.Verdict], expected: 
 
 def test_students_differ_in_their_own_setting_alone(tmp_path: Path) -> None:
     family = save_tiny_family(tmp_path / "family")
-    config = AblateConfig(run=tmp_path / "run", data=DataConfig(folder=tmp_path), budget=7, weights=str(family))
+    data = DataConfig(folder=tmp_path)
+    config = AblateConfig(
+        run=tmp_path / "run", data=data, budget=7, fit_crops=3, mixed_precision="bf16", weights=str(family)
+    )
     students = {name: dataclasses.asdict(student_config(config, name)) for name in STUDENTS}
+    for settings in students.values():
+        settings["seed"] = settings["loop"].pop("seed")
     full = students[ablate.FULL]
     assert (full["backbone"], full["randpad"], full["mfs_weight"]) == ("adc", True, 0.1)
     for name, settings in students.items():
         changed = {key for key in full if settings[key] != full[key]} - {"run"}
         assert changed <= set(STUDENTS[name][1]) and (changed or name == ablate.FULL)
-        assert settings["loop"]["steps"] == 7
+        assert (settings["loop"]["steps"], settings["loop"]["mixed_precision"], settings["fit_crops"]) == (7, "bf16", 3)
+    assert students["again"]["seed"] == full["seed"] + 1
     assert students["no-mfs"]["mfs_weight"] == 0 and students["none"]["backbone"] == "none"
 
 
@@ -118,6 +124,7 @@ def words(tmp_path: Path, *options: str) -> list[str]:
         "--budget": 1,
         "--batch": 2,
         "--model": "tiny",
+        "--fit-crops": 4,
     }
     plain = [str(word) for pair in settings.items() for word in pair]
     return ["ablate", *plain, "--metrics", "psnr", "piqe", "grid", "--judged", "piqe", "grid", *options]
@@ -141,7 +148,9 @@ def test_all_tables_and_going_on(
     monkeypatch.setattr(ablate.pix, "train", stops_at_the_third)
     assert main(words(tmp_path)) == 1 and "the power is gone" in capsys.readouterr().err
     assert main(words(tmp_path)) == 0, capsys.readouterr().err
-    assert trained == ["none", "gendr", "adc", "adc", "adc-randpad", "no-mfs"], "what is finished is not done again"
+    assert trained == ["none", "gendr", "adc", "adc", "adc-randpad", "no-mfs", "again"], (
+        "what is finished is not done again"
+    )
     trained.clear()
     assert main(words(tmp_path)) == 0 and not trained
 
@@ -155,7 +164,7 @@ def test_all_tables_and_going_on(
         "NIQE 4.84",
     ):
         assert expected in text
-    assert "padcfg better than plain-cfg" in text and "one run a line" in text
+    assert "padcfg better than plain-cfg" in text and "one run a line" in text and "one other seed" in text
     with (tmp_path / "run/ablation.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 3 * sum(len(table) for table in TABLES.values())
