@@ -41,8 +41,8 @@ $(VENV)/.installed: requirements.txt $(VENV)/.created
 	$(BIN)/python -c 'import cv2' || $(PIP) --force-reinstall --no-deps opencv-python-headless
 	touch $@
 
-$(VENV)/.installed-test: requirements-test.txt $(VENV)/.installed
-	$(PIP) -r requirements.txt -r requirements-test.txt
+$(VENV)/.installed-test: requirements-test.txt requirements-training.txt $(VENV)/.installed
+	$(PIP) -r requirements.txt -r requirements-training.txt -r requirements-test.txt
 	$(BIN)/python -c 'import cv2' || $(PIP) --force-reinstall --no-deps opencv-python-headless
 	touch $@
 

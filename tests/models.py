@@ -1,5 +1,6 @@
 """Tiny restorers with random weights: the real classes, a few hundred thousand parameters, no identities."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 
 from gendrpix.networks import build_autoencoder, build_unet
 from gendrpix.pipelines import PIPELINES, RestorerPipeline
-from gendrpix.specs import Form, ModelSpec, find_restorer
+from gendrpix.specs import MODEL_SPECS, Form, ModelSpec, find_restorer
 
 TINY = ModelSpec(
     name="tiny",
@@ -45,6 +46,23 @@ TINY = ModelSpec(
     window_tokens=(8, 4),
     forms={"gendr": "epsilon", "gendr-adc": "direct", "gendr-pix": "residual"},
 )
+
+NARROW_SD21 = dataclasses.replace(
+    MODEL_SPECS["sd21"],
+    unet={
+        **MODEL_SPECS["sd21"].unet,
+        "block_out_channels": (16, 32, 64, 64),
+        "attention_head_dim": (1, 2, 4, 4),
+        "norm_num_groups": 8,
+        "cross_attention_dim": 32,
+    },
+    autoencoder={
+        **MODEL_SPECS["sd21"].autoencoder,
+        "block_out_channels": (8, 8, 16, 32),
+        "norm_num_groups": 8,
+    },
+)
+"""The full size's geometry, levels, forms and channels at both ends, a twentieth as wide."""
 
 
 def tiny_autoencoder(seed: int = 0) -> nn.Module:

@@ -20,14 +20,15 @@ from training.config import DataConfig
 from training.data import (
     HELD_OUT_SEED,
     CropDataset,
-    CropSettings,
     PhotoFolder,
     contact_sheet,
-    crop,
     open_crops,
+    open_loader,
+    sample_batches,
     step_sampler,
 )
-from training.degradation import PRESETS, sample_rng
+from training.degradation import PRESETS, apply, sample_rng, sharpen
+from training.samples import CropSettings, crop
 from training.streams import StreamedCrops, hub_photos, tar_photos
 
 SIZES = [(96, 80), (64, 120), (70, 70), (200, 160), (64, 64)]
@@ -223,6 +224,17 @@ def test_zoom_is_limited_by_the_photo() -> None:
     assert torch.equal(crop(pixels, settings, sample_rng(0, 0)), whole)
 
 
+def test_a_sharpened_target_is_what_is_degraded(folder: Path) -> None:
+    config = DataConfig(folder=folder, crop_px=32, num_workers=0, degradation="bicubic")
+    plain, _ = open_crops(config, seed=3)
+    sharp, _ = open_crops(dataclasses.replace(config, sharpen_target=True), seed=3)
+    for before, after in zip(plain.samples(0, 4), sharp.samples(0, 4), strict=True):
+        assert torch.equal(after.hq, sharpen(before.hq[None])[0]) and not torch.equal(after.hq, before.hq)
+        assert (after.plan, after.negative) == (before.plan, before.negative)
+        assert before.plan is not None
+        torch.testing.assert_close(after.small, apply(before.plan, after.hq))
+
+
 def test_errors_of_crops(folder: Path, crops: CropDataset) -> None:
     with pytest.raises(ValueError, match="multiple of the scale"):
         CropSettings(crop_px=30, degradation=None)
@@ -343,6 +355,21 @@ def test_streams_depend_on_the_sample_index_alone(caplog: pytest.LogCaptureFixtu
     assert_equal([halves[0][0], halves[1][0], halves[0][1], halves[1][1]], whole)
 
 
+def test_a_stream_opened_by_its_address_is_the_same_stream(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    for number in range(5):
+        (tmp_path / "hub" / f"{number}.png").write_bytes(png(64, 70, number))
+    config = DataConfig(folder=folder, stream=f"hub:{tmp_path / 'hub'}", crop_px=32, num_workers=0)
+    crops, held_out = open_crops(config, seed=7)
+    assert len(held_out.photos) == 5, "all photos of the folder are held out"
+    batches = list(open_loader(crops, 2, 4, start_step=1, num_workers=1))
+    assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(2, 8))
+    assert_equal(list(sample_batches(crops, 6, torch.device("cpu"), start=2, batch=2)), batches)
+    settings = dataclasses.replace(SETTINGS, negative_probability=0.1, candidates=2)
+    expected = StreamedCrops(stream_of(*(png(64, 70, n) for n in range(5))).photos, settings, seed=7, batch=2, steps=4)
+    assert_equal(streamed(expected)[1:], batches)
+
+
 def test_streams_without_a_usable_photo_end_with_an_error() -> None:
     with pytest.raises(ValueError, match="no pictures"):
         next(iter(stream_of()))
@@ -353,7 +380,6 @@ def test_streams_without_a_usable_photo_end_with_an_error() -> None:
 
 
 def test_tar_shards(tmp_path: Path) -> None:
-    pytest.importorskip("webdataset")
     data = [png(64, 70, seed) for seed in range(4)]
     for shard in range(2):
         with tarfile.open(tmp_path / f"photos-{shard}.tar", "w") as tar:
@@ -371,7 +397,6 @@ def test_tar_shards(tmp_path: Path) -> None:
 
 
 def test_hub_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(png(64, 70, number))

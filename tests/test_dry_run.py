@@ -100,6 +100,7 @@ def test_launch_configurations_are_known_to_accelerate(file: Path) -> None:
 
     config = load_config_from_file(str(file))
     assert isinstance(config, ClusterConfig)
-    assert config.mixed_precision == "bf16"
-    assert config.num_processes == (1 if file.stem == "one-gpu" else 8)
+    on_cpu = file.stem == "two-cpu-processes"
+    assert (config.mixed_precision, config.use_cpu) == (("no", True) if on_cpu else ("bf16", False))
+    assert config.num_processes == {"one-gpu": 1, "two-cpu-processes": 2}.get(file.stem, 8)
     assert str(yaml.safe_load(file.read_text())["distributed_type"]) in str(config.distributed_type)

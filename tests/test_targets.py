@@ -49,6 +49,17 @@ def test_targets_are_computed_once_and_given_back_as_stored(tmp_path: Path) -> N
     assert not list(tmp_path.glob(".*"))
 
 
+def test_stored_targets_can_be_read_under_autocast(tmp_path: Path) -> None:
+    """PyTorch refuses to stack float16 under the CPU's bfloat16 autocast, in which a stage asks for its targets."""
+    cache = TargetCache(tmp_path)
+    with torch.autocast("cpu", torch.bfloat16):
+        filled = cache([0, 1], lambda: {"teacher": torch.rand(2, 3)}, CPU)
+        cache.flush()
+        read = cache([0, 1], dict, CPU)
+    assert cache.hits == 2 and read["teacher"].dtype == torch.float32
+    assert torch.equal(read["teacher"], filled["teacher"])
+
+
 def test_another_batch_size_and_several_processes_share_a_shard(tmp_path: Path) -> None:
     teacher = Teacher()
     one, two = TargetCache(tmp_path), TargetCache(tmp_path)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
 import torch
-from models import save_tiny_family
+from models import NARROW_SD21, save_tiny_family
 from pictures import photo
-from stages import WEIGHTS, stage_words
+from stages import WEIGHTS, assert_same, checkpoint_state, make_photos, stage_words
 
+from gendrpix.networks import build_autoencoder
 from gendrpix.pipelines import load_restorer
 from gendrpix.weights import load_autoencoder
 from training.__main__ import main
@@ -36,6 +39,61 @@ def test_the_four_stages_one_after_the_other(tmp_path: Path, photos: Path, capsy
         assert result.shape == (1, 3, 18, 22) and result.isfinite().all() and result.abs().max() <= 1
     guided = load_restorer("gendr-pix", family)(photo(11, 9), scale=2.0, guidance=1.5, output_type="pt").images
     assert guided.isfinite().all()
+
+
+def test_the_full_sizes_presets_one_after_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two real steps of each `sd21` preset, all its terms on, in bfloat16 with checkpointing; only narrower."""
+    from accelerate.state import AcceleratorState
+
+    monkeypatch.setattr("gendrpix.specs.MODEL_SPECS", {"sd21": NARROW_SD21})
+    photos = make_photos(tmp_path / "photos", side=96)
+    build_autoencoder(NARROW_SD21).save_pretrained(tmp_path / "vae")
+    starts = {
+        "base": ["--autoencoder", "vae"],
+        "teacher": ["--autoencoder", "vae", "--base", "base/weights/base"],
+        "adc": ["--teacher", "teacher/weights/gendr"],
+        "pix": ["--teacher", "teacher/weights/gendr", "--adc", "adc/weights/gendr-adc", "--perceptual", "encoder"],
+    }
+    loop = {"steps": 2, "batch": 2, "checkpoint-every": 2, "sample-every": 2, "tracker": "none"}
+    for stage, start in starts.items():
+        words = [stage, "--preset", "sd21", "--run", str(tmp_path / stage), "--data.folder", str(photos)]
+        words += ["--data.crop-px", "64", "--data.num-workers", "0"]
+        words += [word for name, value in loop.items() for word in (f"--loop.{name}", str(value))]
+        places = [word if word.startswith("--") or word == "encoder" else str(tmp_path / word) for word in start]
+        AcceleratorState._reset_state(reset_partial_state=True)
+        assert main(words + places) == 0, capsys.readouterr().err
+        told = json.loads((tmp_path / stage / "config.json").read_text())
+        assert (told["loop"]["mixed_precision"], told["loop"]["gradient_checkpointing"]) == ("bf16", True)
+        assert (tmp_path / stage / "checkpoints/step-00000002/model.safetensors").is_file()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    kept = {file.name for file in (tmp_path / "teacher/checkpoints/step-00000002").iterdir()}
+    assert {f"custom_checkpoint_{n}.pkl" for n in range(5)} <= kept, "average, heads, fake scores, two optimisers"
+    restored = load_restorer("gendr-pix", tmp_path / "pix/weights")(photo(16, 12), scale=4.0, output_type="pt").images
+    assert restored.shape == (1, 3, 48, 64) and restored.isfinite().all()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_stages_train_on_tar_shards(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A streamed run fits, trains, resumes and finishes as one on a folder does; the folder is held out."""
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for file in sorted(make_photos(tmp_path / "more", count=5).iterdir()):
+            tar.add(file, arcname=file.name)
+    family = save_tiny_family(tmp_path / "family", ("gendr", "gendr-adc"))
+    stream = ["--data.stream", str(tmp_path / "photos.tar"), "--target-cache", str(tmp_path / "targets")]
+    options = {"steps": 4, "checkpoint_every": 2, "keep_checkpoints": 9, "sample_every": 4}
+    words = stage_words("pix", family, photos, tmp_path / "whole", **options)
+    assert main(words + stream) == 0, capsys.readouterr().err
+    assert list((tmp_path / "targets").glob("*/*.safetensors"))
+    (tmp_path / "halves").mkdir()
+    shutil.copytree(tmp_path / "whole/checkpoints/step-00000002", tmp_path / "halves/checkpoints/step-00000002")
+    assert main(stage_words("pix", family, photos, tmp_path / "halves", **options) + stream) == 0
+    last = "checkpoints/step-00000004"
+    assert_same(checkpoint_state(tmp_path / "halves" / last), checkpoint_state(tmp_path / "whole" / last))
+    without_folder = [word for word in words if word not in ("--data.folder", str(photos))]
+    assert main(without_folder + stream) == 1
+    assert "pass --data.folder with a few that it does not hold" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tiny")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderDC
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from gendrpix.codecs import LatentCodec
 from gendrpix.networks import build_autoencoder
@@ -17,7 +15,7 @@ from gendrpix.specs import find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained_autoencoder
 from training.config import AutoencoderConfig
-from training.data import open_crops
+from training.data import Crops, open_crops
 from training.losses import mfs_loss
 from training.principal import principal_components, start_from_components
 from training.run import Run
@@ -90,9 +88,10 @@ def _start(config: AutoencoderConfig) -> AutoencoderDC:
     return model.requires_grad_(True).train()
 
 
-def _start_from_principal_components(model: AutoencoderDC, crops: Dataset[dict[str, Any]], count: int) -> None:
+def _start_from_principal_components(model: AutoencoderDC, crops: Crops, count: int) -> None:
     """Half-whitened: the gain is one over the root of a component's deviation, between equal loss and equal size."""
-    rows, deviations = principal_components((crops[i]["hq"][None] for i in range(count)), model.config.latent_channels)
+    pictures = (sample.hq[None] for sample in crops.samples(0, count))
+    rows, deviations = principal_components(pictures, model.config.latent_channels)
     start_from_components(model, rows, deviations.clamp_min(1e-3).rsqrt())
 
 

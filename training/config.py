@@ -21,6 +21,11 @@ class DataConfig:
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path()
     """Folder of photos, searched recursively. No default that works: pass `--data`."""
+    stream: str = ""
+    """Photos to train on in place of the folder's, which are then all held out: tar shards of webdataset (paths or
+    URLs, "photos-{000..127}.tar"), or "hub:NAME", a data set that `datasets` streams. Needs the extra `training`."""
+    stream_column: str = "image"
+    """Column of such a data set that holds the pictures."""
     degradation: str = "photo"
     """Preset of `training.degradation`: "bicubic", "mild", "photo", "adcsr" or "real-esrgan"."""
     scale: int = 4
@@ -33,6 +38,8 @@ class DataConfig:
     """Range of a photo's reduction before it is cropped; smaller means sharper pixels and more of the scene."""
     candidates: int = 2
     """Places drawn for each crop, of which the one with the most detail is taken; 1 draws evenly."""
+    sharpen_target: bool = False
+    """Sharpen the target by unsharp masking before it is degraded, as Real-ESRGAN's recipe does."""
     num_workers: int = 1
     """Loader processes for each training process."""
 

@@ -1,4 +1,4 @@
-"""Training samples: photos => crops with their degraded twins, addressed by a global sample index.
+"""Where training samples come from, and in which order: each is addressed by a global sample index.
 
 Everything about sample i (photo, position, size, flips, degradation, noise) follows from (seed, i) alone. So
 neither the number of worker processes nor that of training processes nor a resume changes what is trained on.
@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
-import math
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
-from gendrpix.images import PictureError, is_picture_name, open_picture, resize, to_pil
+from gendrpix.images import PictureError, is_picture_name, open_picture, to_pil
 from training.config import DataConfig
-from training.degradation import DegradationPlan, DegradationPreset, apply, draw, find_preset, sample_rng
+from training.degradation import find_preset, sample_rng
+from training.samples import CropSettings, Sample, as_bytes, crop, make_sample
+from training.streams import PhotoStream, StreamedCrops, open_stream
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +35,6 @@ HELD_OUT_SHARE = 0.05
 HELD_OUT_SEED = 20260
 """Seed of the held-out crops: fixed, so that runs with different seeds are checked on the same ones."""
 GIBIBYTE = 1 << 30
-HALF_STEPS = 127.5
-"""8-bit steps in one unit of [-1, 1]."""
 NAMED_AT_MOST = 20
 
 
@@ -166,70 +167,7 @@ def _decode(path: Path) -> Tensor:
     return as_bytes(open_picture(path).color[0])
 
 
-def as_bytes(color: Tensor) -> Tensor:
-    """Float in [-1, 1] => uint8, a quarter of the memory."""
-    return color.add(1).mul_(HALF_STEPS).round_().to(torch.uint8)
-
-
 # Crops ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class CropSettings:
-    """How a photo becomes a sample."""
-
-    crop_px: int
-    """Side of the square target, a multiple of `scale`."""
-    scale: int = 4
-    degradation: DegradationPreset | None
-    """None: the input is the target itself, for stages that need no degraded input."""
-    negative_probability: float = 0.0
-    zoom: tuple[float, float] = (0.5, 1.0)
-    """Range of the photo's reduction before the crop: smaller means sharper pixels and more of the scene. A
-    photo too small for that is reduced less."""
-    flips: bool = True
-    """Mirror and transpose at random, the eight positions equally often."""
-    candidates: int = 1
-    """Places drawn for each crop, of which the one with the most detail is taken: 1 draws evenly, more see less of
-    skies and blurred backgrounds, which teach little."""
-    in_turn: bool = False
-    """Take the photos one after the other instead of at random by area."""
-
-    def __post_init__(self) -> None:
-        if self.crop_px < self.scale or self.crop_px % self.scale:
-            raise ValueError(f"crop_px is {self.crop_px}, expected a positive multiple of the scale, {self.scale}.")
-        if not 0.0 <= self.negative_probability <= 1.0:
-            raise ValueError(f"negative_probability is {self.negative_probability}, expected 0 to 1.")
-        if self.candidates < 1:
-            raise ValueError(f"candidates is {self.candidates}, expected at least 1.")
-        if not 0.0 < self.zoom[0] <= self.zoom[1] <= 1.0:
-            raise ValueError(f"zoom is {self.zoom}, expected 0 < low <= high <= 1.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One sample with what made it."""
-
-    hq: Tensor
-    """(3, crop, crop) float32 in [-1, 1]: the target."""
-    lq: Tensor
-    """(3, crop, crop) float32 in [-1, 1]: the degraded picture enlarged by `images.resize`, x of the
-    method."""
-    small: Tensor
-    """(3, crop / scale, crop / scale) float32 in [-1, 1]: the degraded picture."""
-    negative: bool
-    photo: Path
-    plan: DegradationPlan | None
-    """None where nothing was degraded."""
-
-    def item(self, index: int) -> dict[str, Tensor]:
-        """What a DataLoader collates: "hq", "lq", "negative" (bool) and "index" (int64)."""
-        return {
-            "hq": self.hq,
-            "lq": self.lq,
-            "negative": torch.tensor(self.negative),
-            "index": torch.tensor(index),
-        }
 
 
 class CropDataset(Dataset[dict[str, Tensor]]):
@@ -268,48 +206,25 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         hq = crop(self.photos.pixels(number), settings, rng)
         return make_sample(hq, settings, rng, photo=self.photos.paths[number])
 
+    def samples(self, start: int, count: int) -> Iterator[Sample]:
+        """Samples start to start + count - 1."""
+        return (self.sample(index) for index in range(start, start + count))
 
-def crop(photo: Tensor, settings: CropSettings, rng: np.random.Generator) -> Tensor:
-    """(3, H, W) uint8 => (3, crop, crop) float32 in [-1, 1]: a random square, reduced by a random zoom,
-    flipped."""
-    shortest = min(photo.shape[-2:])
-    zoom = float(rng.uniform(*settings.zoom))
-    side = min(shortest, max(settings.crop_px, math.floor(settings.crop_px / zoom + 0.5)))
-    regions = []
-    for _ in range(settings.candidates):
-        top = int(rng.integers(photo.shape[-2] - side + 1))
-        left = int(rng.integers(photo.shape[-1] - side + 1))
-        regions.append(photo[:, top : top + side, left : left + side])
-    region = regions[0] if len(regions) == 1 else max(regions, key=detail)
-    flips = rng.random(3) < 0.5
-    pixels = resize(region[None].float() / HALF_STEPS - 1, settings.crop_px, settings.crop_px)[0]
-    if settings.flips:
-        pixels = pixels.flip([axis for axis in (1, 2) if flips[axis]])
-        pixels = pixels.transpose(1, 2) if flips[0] else pixels
-    return pixels.contiguous()
+    def fingerprint(self) -> list[tuple[str, int]]:
+        """What the samples depend on but for settings and seed: the photos' names and sizes in bytes."""
+        root = self.photos.folder
+        return [(path.relative_to(root).as_posix(), path.stat().st_size) for path in self.photos.paths]
 
 
-def detail(region: Tensor) -> float:
-    """Mean difference of neighbours of (3, H, W) uint8 in green, every fourth column of every second row."""
-    grid = region[1, ::2, ::4].to(torch.int16)
-    return float(grid.diff(dim=0).abs().float().mean() + grid.diff(dim=1).abs().float().mean())
+Crops = CropDataset | PhotoStream
+"""Training samples of a folder or of a stream."""
 
 
-def make_sample(hq: Tensor, settings: CropSettings, rng: np.random.Generator, photo: Path = Path()) -> Sample:
-    """Choose the sign, degrade the target, enlarge the result again."""
-    negative = bool(rng.random() < settings.negative_probability)
-    if settings.degradation is None:
-        return Sample(hq=hq, lq=hq, small=hq, negative=negative, photo=photo, plan=None)
-    plan = draw(settings.degradation, rng, settings.scale)
-    small = apply(plan, hq)
-    lq = resize(small[None], settings.crop_px, settings.crop_px)[0]
-    return Sample(hq=hq, lq=lq, small=small, negative=negative, photo=photo, plan=plan)
+def open_crops(config: DataConfig, seed: int) -> tuple[Crops, CropDataset]:
+    """Training crops, of the folder or of the stream, and crops of the held-out photos.
 
-
-def open_crops(config: DataConfig, seed: int) -> tuple[CropDataset, CropDataset]:
-    """Training crops, and crops of the held-out photos.
-
-    The held-out ones take the photos in turn, unflipped and never negative; they are the same for all seeds.
+    With a stream, all photos of the folder are held out. The held-out ones are taken in turn, unflipped and never
+    negative; they are the same for all seeds.
     """
     preset = None if config.degradation == "none" else find_preset(config.degradation)
     train = CropSettings(
@@ -319,12 +234,17 @@ def open_crops(config: DataConfig, seed: int) -> tuple[CropDataset, CropDataset]
         negative_probability=config.negative_probability,
         zoom=config.zoom,
         candidates=config.candidates,
+        sharpen=config.sharpen_target,
     )
     check = dataclasses.replace(train, negative_probability=0.0, flips=False, in_turn=True, candidates=4)
-    return (
-        CropDataset(PhotoFolder(config.folder, shortest_px=config.crop_px, part="train"), train, seed=seed),
-        CropDataset(PhotoFolder(config.folder, shortest_px=config.crop_px, part="held-out"), check, seed=HELD_OUT_SEED),
-    )
+    if config.stream and config.folder == Path():
+        raise ValueError("A stream leaves no photos to check on; pass --data.folder with a few that it does not hold.")
+    photos = PhotoFolder(config.folder, shortest_px=config.crop_px, part="all" if config.stream else "held-out")
+    held_out = CropDataset(photos, check, seed=HELD_OUT_SEED)
+    if config.stream:
+        stream = open_stream(config.stream, config.stream_column)
+        return PhotoStream(address=config.stream, photos=stream, settings=train, seed=seed), held_out
+    return CropDataset(PhotoFolder(config.folder, shortest_px=config.crop_px, part="train"), train, seed=seed), held_out
 
 
 # Order ------------------------------------------------------------------------------------------------------
@@ -347,26 +267,53 @@ def step_sampler(
     return (list(range(first, first + batch)) for first in firsts)
 
 
+def open_loader(
+    crops: Dataset[dict[str, Tensor]] | PhotoStream,
+    batch: int,
+    steps: int,
+    *,
+    start_step: int = 0,
+    process_index: int = 0,
+    num_processes: int = 1,
+    num_workers: int = 0,
+    pinned: bool = False,
+) -> DataLoader[dict[str, Tensor]]:
+    """This process's batches of steps start_step to steps - 1, in the order of `step_sampler`."""
+    how: dict[str, Any] = {
+        "num_workers": num_workers,
+        "prefetch_factor": 4 if num_workers else None,
+        "pin_memory": pinned,
+        "multiprocessing_context": "fork" if num_workers and os.name == "posix" else None,
+    }
+    place: dict[str, int] = {"process_index": process_index, "num_processes": num_processes}
+    if isinstance(crops, PhotoStream):
+        settings = {"batch": batch, "steps": steps, "start_step": start_step, **place}
+        streamed = StreamedCrops(crops.photos, crops.settings, seed=crops.seed, **settings)
+        return DataLoader(streamed, batch_size=batch, **how)
+    return DataLoader(crops, batch_sampler=step_sampler(start_step, steps, batch, **place), **how)
+
+
 def sample_batches(
-    dataset: Dataset[dict[str, Tensor]], count: int, device: torch.device, *, start: int = 0, batch: int = 8
+    crops: Crops, count: int, device: torch.device, *, start: int = 0, batch: int = 8
 ) -> Iterator[dict[str, Tensor]]:
     """`count` samples from `start` on, collated and moved: for what looks at data before and after training."""
+    samples = crops.samples(start, count)
     for first in range(start, start + count, batch):
-        items = [dataset[i] for i in range(first, min(first + batch, start + count))]
+        chosen = itertools.islice(samples, batch)
+        items = [sample.item(index) for index, sample in enumerate(chosen, start=first)]
         yield {name: torch.stack([item[name] for item in items]).to(device) for name in items[0]}
 
 
 # To look at -------------------------------------------------------------------------------------------------
 
 
-def contact_sheet(dataset: CropDataset, count: int, start: int = 0) -> Image.Image:
+def contact_sheet(dataset: Crops, count: int, start: int = 0) -> Image.Image:
     """Rows of degraded picture (its pixels enlarged), model input x and target, each with what was done to
     it."""
     side, gap, text_px = dataset.settings.crop_px, 4, 28
     sheet = Image.new("RGB", (3 * side + 4 * gap, count * (side + gap + text_px) + gap), "white")
     pen = ImageDraw.Draw(sheet)
-    for row in range(count):
-        sample = dataset.sample(start + row)
+    for row, sample in enumerate(dataset.samples(start, count)):
         top = gap + row * (side + gap + text_px)
         done = sample.plan.describe() if sample.plan else "clean"
         caption = textwrap.wrap(f"{'negative: ' if sample.negative else ''}{done}", sheet.width // 6, max_lines=2)

@@ -21,11 +21,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from training.config import LoopConfig, StageConfig
-from training.data import step_sampler
+from training.data import open_loader
+from training.streams import PhotoStream
 
 logger = logging.getLogger(__name__)
 
@@ -65,24 +66,20 @@ class Run:
 
     # Data ----------------------------------------------------------------------------------------------------------
 
-    def batches(self, dataset: Dataset[dict[str, Any]], start_step: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    def batches(
+        self, crops: Dataset[dict[str, Tensor]] | PhotoStream, start_step: int
+    ) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """(step, batch) from `start_step` on: this process's batches on its device, `accumulate` of them a step."""
         loop, accelerator = self.config.loop, self.accelerator
-        sampler = step_sampler(
-            start_step * loop.accumulate,
-            loop.steps * loop.accumulate,
+        loader = open_loader(
+            crops,
             loop.batch,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
-        workers = self.config.data.num_workers
-        loader: DataLoader[dict[str, Any]] = DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            pin_memory=accelerator.device.type == "cuda",
-            multiprocessing_context="fork" if workers and os.name == "posix" else None,
+            loop.steps * loop.accumulate,
+            start_step=start_step * loop.accumulate,
+            process_index=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+            num_workers=self.config.data.num_workers,
+            pinned=accelerator.device.type == "cuda",
         )
         asked_at = time.perf_counter()
         for micro_step, batch in enumerate(loader, start=start_step * loop.accumulate):
@@ -300,6 +297,11 @@ def _accelerator(loop: LoopConfig, folder: Path) -> Accelerator:
         log_with=None if loop.tracker == "none" else loop.tracker,
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)),
     )
+    if accelerator.num_processes == 1 and "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ:
+        raise ValueError(  # only with several processes does `accelerate launch --cpu` set a port
+            "`accelerate launch --cpu` was asked for several processes and has started one: on a CPU it needs an MPI. "
+            "Use accelerate launch --config_file training/accelerate/two-cpu-processes.yaml, or torchrun."
+        )
     if accelerator.gradient_accumulation_steps != loop.accumulate:
         raise ValueError(
             f"accelerate accumulates {accelerator.gradient_accumulation_steps} micro-steps and the run "

@@ -1,6 +1,6 @@
 """Samples from photos that are streamed: tar shards (webdataset) or a data set of the hub (`datasets`).
 
-Both packages are loaded when a stream is opened and belong to the extra `stream`.
+Both packages are loaded when a stream is opened and belong to the extra `training`.
 
 Photo n of the stream, counted on through the epochs, makes sample n, by the draws of (seed, n) and nothing
 else. Every worker reads the whole stream and decodes its own share only: what is trained on depends neither
@@ -14,6 +14,7 @@ import importlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from gendrpix.images import SUFFIXES, PictureError, open_picture
-from training.data import CropSettings, as_bytes, crop, make_sample
 from training.degradation import sample_rng
+from training.samples import CropSettings, Sample, as_bytes, crop, make_sample
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,13 @@ ReadPhoto = Callable[[], bytes]
 """Gives the encoded photo; called only where the photo is needed."""
 OpenStream = Callable[[], Iterable[tuple[str, ReadPhoto]]]
 """Starts an epoch: pairs of a name and its photo, always in the same order."""
+HUB = "hub:"
+"""What an address of `datasets` begins with; any other is that of tar shards."""
+
+
+def open_stream(address: str, column: str) -> OpenStream:
+    """The stream of an address: "hub:NAME" for `datasets`, else tar shards. ValueError where its package is missing."""
+    return hub_photos(address.removeprefix(HUB), column=column) if address.startswith(HUB) else tar_photos(address)
 
 
 def tar_photos(urls: str) -> OpenStream:
@@ -89,6 +97,25 @@ def _needed(package: str) -> Any:
         raise ValueError(f"Streaming needs the package {package}: pip install {package}.") from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class PhotoStream:
+    """Training samples of a stream: what a `CropDataset` is for a folder."""
+
+    address: str
+    photos: OpenStream
+    settings: CropSettings
+    seed: int
+
+    def samples(self, start: int, count: int) -> Iterator[Sample]:
+        """Samples start to start + count - 1. Those before are read over, not decoded."""
+        how = {"batch": 1, "start_step": start, "steps": start + count}
+        return (sample for _, sample in StreamedCrops(self.photos, self.settings, seed=self.seed, **how).samples())
+
+    def fingerprint(self) -> str:
+        """What the samples depend on but for settings and seed: the address; its content is taken on trust."""
+        return self.address
+
+
 class StreamedCrops(IterableDataset[dict[str, Tensor]]):
     """The streamed counterpart of `CropDataset`, with the same items.
 
@@ -121,6 +148,10 @@ class StreamedCrops(IterableDataset[dict[str, Tensor]]):
         self.process_index, self.num_processes = process_index, num_processes
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return (sample.item(index) for index, sample in self.samples())
+
+    def samples(self) -> Iterator[tuple[int, Sample]]:
+        """(global sample index, sample) of this process, and of this worker's share within a loader's worker."""
         worker = get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         waiting: list[int] = []  # samples whose own photo could not be used
@@ -139,7 +170,7 @@ class StreamedCrops(IterableDataset[dict[str, Tensor]]):
                 raise ValueError("The stream holds no photo that can be used; see the log for the reasons.")
             pixels = self._usable(name, read)
             if pixels is not None:
-                yield from (self._item(pixels, at) for at in waiting)
+                yield from ((at, self._sample(pixels, at)) for at in waiting)
                 waiting = []
 
     def _endless(self) -> Iterator[tuple[int, str, ReadPhoto]]:
@@ -164,6 +195,6 @@ class StreamedCrops(IterableDataset[dict[str, Tensor]]):
             return None
         return pixels
 
-    def _item(self, photo: Tensor, index: int) -> dict[str, Tensor]:
+    def _sample(self, photo: Tensor, index: int) -> Sample:
         rng = sample_rng(self.seed, index)
-        return make_sample(crop(photo, self.settings, rng), self.settings, rng).item(index)
+        return make_sample(crop(photo, self.settings, rng), self.settings, rng)

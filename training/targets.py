@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gendrpix.pipelines import GenDRPipeline
 from training.config import AdversarialConfig
-from training.data import CropDataset
+from training.data import Crops
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class TargetCache:
         ready = [one for one in found if one is not None]
         if len(ready) == len(indices):
             self.hits += len(indices)
-            return {name: torch.stack([one[name] for one in ready]).to(device).float() for name in ready[0]}
+            return {name: torch.stack([one[name].float() for one in ready]).to(device) for name in ready[0]}
         computed = {name: values.to(STORED) for name, values in compute().items()}
         self.misses += len(indices)
         for row, index in enumerate(indices):
@@ -113,7 +113,7 @@ class TargetCache:
         return sorted({key.partition("/")[2] for key in self._stored})
 
 
-def open_targets(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, crops: CropDataset) -> TargetCache:
+def open_targets(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, crops: Crops) -> TargetCache:
     """The cache that belongs to a stage's teacher, data and seed, within the settings' folder."""
     if config.target_cache is None:
         return TargetCache(None)
@@ -122,19 +122,18 @@ def open_targets(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, 
     return TargetCache(config.target_cache / key)
 
 
-def targets_key(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, crops: CropDataset) -> str:
+def targets_key(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, crops: Crops) -> str:
     """The name of a cache: a digest of all that a target depends on but its sample's number."""
     data = dataclasses.asdict(config.data)
     for name in ("folder", "num_workers"):  # where the photos lie, and who loads them, changes no sample
         del data[name]
-    root = crops.photos.folder
     told = {
         "stage": stage,
         "weights": weights_hash(teacher),
         "form": teacher.config.form,
         "timestep": teacher.config.timestep,
         "data": data,
-        "photos": [(path.relative_to(root).as_posix(), path.stat().st_size) for path in crops.photos.paths],
+        "photos": crops.fingerprint(),
         "seed": config.loop.seed,
         "mixed_precision": config.loop.mixed_precision,
     }
