@@ -102,9 +102,15 @@ class Run:
     # Optimisation --------------------------------------------------------------------------------------------------
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        """AdamW over the stage's trained model."""
+        """AdamW over the stage's trained model, one pass over the memory for each tensor where the device has that."""
         loop = self.config.loop
-        return torch.optim.AdamW(parameters, lr=loop.learning_rate, betas=(0.9, 0.99), weight_decay=loop.weight_decay)
+        return torch.optim.AdamW(
+            parameters,
+            lr=loop.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=loop.weight_decay,
+            fused=self.accelerator.device.type in ("cpu", "cuda"),
+        )
 
     def learning_rate_at(self, step: int, peak: float) -> float:
         """Linear warm-up, then a cosine to `final_learning_rate`: a function of the step alone."""
