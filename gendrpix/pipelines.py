@@ -130,6 +130,8 @@ class RestorerPipeline(DiffusionPipeline):
 
         `shared_vae` is the path, relative to the folder, of an autoencoder saved elsewhere; it is not stored again.
         """
+        if kwargs.get("push_to_hub"):
+            raise ValueError("save_pretrained saves here only; call push_to_hub(repo_id), which uploads all of it.")
         vae = self.vae
         self.register_to_config(shared_vae=shared_vae)
         if shared_vae is not None:
@@ -140,6 +142,12 @@ class RestorerPipeline(DiffusionPipeline):
             if shared_vae is not None:
                 self.register_modules(vae=vae)
         save_file({"prompts": self.prompts.contiguous()}, Path(save_directory) / PROMPTS_FILE)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload weights, prompt embeddings and a model card; the repository's address (`gendrpix.hub.upload`)."""
+        from gendrpix.hub import upload
+
+        return upload(self, repo_id, **options)
 
     # Options -------------------------------------------------------------------------------------------------------
 
