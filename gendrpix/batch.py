@@ -22,9 +22,7 @@ from gendrpix.errors import sentence
 from gendrpix.images import (
     DEFAULT_LIMITS,
     Picture,
-    PictureError,
     from_decoded,
-    quoted,
     read_file,
     resize_alpha,
     save_png,
@@ -32,6 +30,7 @@ from gendrpix.images import (
 from gendrpix.jobs import Outcome, Task, Times
 from gendrpix.recipe import KEYWORD, png_entries, read_entry
 from gendrpix.regions import cut
+from gendrpix.writing import make_folder, quoted
 
 T = TypeVar("T")
 
@@ -202,11 +201,7 @@ def write_result(loaded: Loaded, result: Tensor, seconds: float, *, bits: int, o
     picture, target = loaded.picture, loaded.task.target
     height, width = result.shape[-2:]
     alpha = None if picture.alpha is None else resize_alpha(picture.alpha, height, width)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise PictureError(f"The folder {quoted(target.parent)} cannot be made ({reason}); choose another.") from error
+    make_folder(target.parent)
     save_png(Picture(color=result, alpha=alpha), target, overwrite=overwrite, metadata=loaded.entries, bits=bits)
     return Outcome(
         task=loaded.task,

@@ -14,6 +14,7 @@ from gendrpix.bench import BenchResult, Case, Measured, series_label
 from gendrpix.bench_plots import plot_growth
 from gendrpix.plots import save_figure
 from gendrpix.report import DASH, Table, format_bytes, format_seconds
+from gendrpix.writing import make_folder, write_text
 
 METHOD = (
     "Time: median of the counted runs and (fastest to slowest), from the decoded picture, a quarter of the output's "
@@ -30,11 +31,11 @@ def files_in(folder: Path) -> tuple[Path, ...]:
 
 def write_reports(result: BenchResult, folder: Path) -> None:
     """Write the figures and, where anything could be timed, the plots."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     document, table, text, times, memory = files_in(folder)
-    document.write_text(to_json(result), encoding="utf-8")
-    table.write_text(to_csv(result), encoding="utf-8")
-    text.write_text(to_markdown(result), encoding="utf-8")
+    write_text(document, to_json(result))
+    write_text(table, to_csv(result))
+    write_text(text, to_markdown(result))
     if any(one.seconds is not None for one in result.measured):
         save_figure(plot_growth(result, "seconds"), times)
         save_figure(plot_growth(result, "bytes"), memory)

@@ -6,18 +6,16 @@ No global of Pillow is changed, so any number of threads may decode at once.
 """
 
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
-    ImageCms,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -25,7 +23,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-Samples = NDArray[np.float32]
+from gendrpix.errors import PictureError
+from gendrpix.samples import Samples, samples
 
 FORMATS = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, or HEIC with the package pillow-heif"
 MAX_COUNTED_BYTES = (
@@ -43,10 +42,6 @@ ORIENTATIONS = {
 }
 
 
-class PictureError(ValueError):
-    """A picture was refused or could not be written. The message is one plain sentence fit for a user."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What the gate lets through. The defaults suit a public page on an ordinary machine."""
@@ -59,12 +54,17 @@ class Limits:
     """Width times height of the enlarged result."""
     max_aspect: float = 4000.0
     """Longer side divided by the shorter one (20,000 x 10 is 2000)."""
+    max_seconds: float = 60.0
+    """Time for decoding, looked at whenever the decoder asks for more of the file and after each step. One that asks
+    only once (WebP, AVIF, HEIC, compressed TIFF) is stopped after its picture, which max_pixels bounds."""
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_pixels", "max_output_pixels", "max_aspect"):
             value = getattr(self, name)
             if not value >= 1:
                 raise ValueError(f"Limits.{name} is {value}; give a number of at least 1.")
+        if not self.max_seconds > 0:
+            raise ValueError(f"Limits.max_seconds is {self.max_seconds}; give a positive number.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +99,48 @@ def decode_bytes(data: bytes, name: str, limits: Limits) -> Decoded:
         raise PictureError(f"{name} is empty (0 bytes); choose a picture file.")
     if len(data) > limits.max_bytes:
         raise too_many_bytes(name, limits)
-    if data[:4] == b"RIFF":  # libwebp reserves memory for the whole canvas as it opens a file
-        check_size(*webp_canvas(data), limits)
-    with identify(data, name) as image:
-        return decode_image(image, name, limits, frame_note=frame_note(image, len(data)))
+    clock = Clock(name, limits.max_seconds)
+    with identify(TimedBytes(data, clock), name, limits) as image:
+        return decode_image(image, name, limits, frame_note=frame_note(image, len(data)), clock=clock)
+
+
+def upright_size(file: BinaryIO, name: str, limits: Limits) -> tuple[int, int]:
+    """(width, height) from a picture file's header, turned as its EXIF orientation says. Raises PictureError."""
+    with identify(file, name, limits) as image:
+        check_size(image.width, image.height, limits)
+        try:
+            turned = image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+        except Exception:  # as `upright` does
+            turned = False
+        return (image.height, image.width) if turned else (image.width, image.height)
+
+
+class Clock:
+    """The time that decoding one picture may take; it runs from when it is made."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name, self._seconds = name, seconds
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise PictureError once the time is over."""
+        if time.monotonic() > self._end:
+            raise PictureError(
+                f"{self._name} took longer to decode than the limit of {self._seconds:g} seconds; "
+                "make it smaller or save it anew."
+            )
+
+
+class TimedBytes(io.BytesIO):
+    """A file's bytes that can be read until the time is over: Pillow's loops over them end then."""
+
+    def __init__(self, data: bytes, clock: Clock) -> None:
+        super().__init__(data)
+        self._clock = clock
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._clock.check()
+        return super().read(size)
 
 
 def too_many_bytes(name: str, limits: Limits) -> PictureError:
@@ -112,14 +150,19 @@ def too_many_bytes(name: str, limits: Limits) -> PictureError:
     )
 
 
-def identify(data: bytes, name: str) -> ImageFile.ImageFile:
+def identify(file: BinaryIO, name: str, limits: Limits) -> ImageFile.ImageFile:
     """Parse the header with the one plug-in that the first bytes call for; no pixel is decoded yet."""
-    prefix = data[:16]
+    prefix = file.read(32)
+    if prefix[:4] == b"RIFF":  # libwebp reserves memory for the whole canvas as it opens a file
+        check_size(*webp_canvas(prefix), limits)
     for plugin in plugins():
         if not plugin.accepts(prefix):
             continue
         try:
-            return plugin.factory(io.BytesIO(data), "")
+            file.seek(0)
+            return plugin.factory(file, "")
+        except PictureError:  # the time is over
+            raise
         except Exception as error:  # plug-ins raise almost anything on a damaged file
             if prefix[8:12] in SHARED_BRANDS:  # begins alike in HEIC and AVIF: let the next one try
                 continue
@@ -135,7 +178,7 @@ class Plugin:
 
     name: str
     accepts: Callable[[bytes], bool]
-    factory: Callable[[io.BytesIO, str], ImageFile.ImageFile]
+    factory: Callable[[BinaryIO, str], ImageFile.ImageFile]
 
 
 TIFF_PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -174,7 +217,7 @@ def plugins() -> list[Plugin]:
 
 
 def webp_canvas(data: bytes) -> tuple[int, int]:
-    """(width, height) from a WebP file's first chunk; (1, 1) where it cannot be read."""
+    """(width, height) from a WebP file's first 30 bytes; (1, 1) where they are not there."""
     kind = data[12:16]
     if kind == b"VP8X" and len(data) >= 30:
         return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
@@ -201,8 +244,11 @@ def frame_note(image: ImageFile.ImageFile, num_bytes: int) -> str | None:
     return f"first of {count} frames" if count > 1 else None
 
 
-def decode_image(image: Image.Image, name: str, limits: Limits, frame_note: str | None = None) -> Decoded:
+def decode_image(
+    image: Image.Image, name: str, limits: Limits, frame_note: str | None = None, clock: Clock | None = None
+) -> Decoded:
     """Decode an opened image: size check, samples, orientation, colour. The given object stays as it is."""
+    clock = clock or Clock(name, limits.max_seconds)
     check_size(image.width, image.height, limits)
     notes = [frame_note] if frame_note else []
     if ";16" in stored_mode(image) and not image.mode.startswith("I"):
@@ -210,8 +256,10 @@ def decode_image(image: Image.Image, name: str, limits: Limits, frame_note: str 
     try:
         image.load()
         check_size(image.width, image.height, limits)
+        clock.check()
         image, orientation_note = upright(image)
         color, alpha, color_note = samples(image)
+        clock.check()
     except PictureError:
         raise
     except Exception as error:
@@ -248,118 +296,3 @@ def upright(image: Image.Image) -> tuple[Image.Image, str | None]:
         return image, "EXIF data unreadable: shown as stored"
     method = ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
     return (image, None) if method is None else (image.transpose(method), None)
-
-
-def samples(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
-    """A loaded image => color (3, H, W), alpha (H, W) or None, both in [0, 1], and a note."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        grey, alpha, note = deep_grey(image)
-        if "icc_profile" in image.info:
-            ignored = "colour profile not applied to deep grey samples"
-            note = f"{note}; {ignored}" if note else ignored
-        return np.repeat(grey[None], 3, axis=0), alpha, note
-    base, alpha_band = split_alpha(image)
-    base, note = to_srgb(base, image.info.get("icc_profile"))
-    pixels = np.asarray(base)  # (H, W) or (H, W, 3) uint8
-    color = np.empty((3, image.height, image.width), np.float32)
-    for channel in range(3):
-        np.divide(pixels if pixels.ndim == 2 else pixels[..., channel], 255, out=color[channel], dtype=np.float32)
-    alpha = None if alpha_band is None else np.asarray(alpha_band, dtype=np.float32) / np.float32(255)
-    return color, alpha, note
-
-
-def deep_grey(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
-    """16-bit, 32-bit or float grey => grey (H, W) in [0, 1], alpha from a colour key, and a note."""
-    values = np.asarray(image)
-    if image.mode == "F":
-        if not np.isfinite(values).all():
-            raise PictureError("The picture's float samples hold NaN or infinity; replace them and save it anew.")
-        low, high = float(values.min()), float(values.max())
-        full = next((top for top in (1, 255, 65535) if high <= top), None)
-        if low < 0 or full is None:
-            raise PictureError(
-                f"The picture's float samples reach from {low:g} to {high:g} and 0 to 65535 is accepted; "
-                "scale them to 0 to 1."
-            )
-        return (values / np.float32(full)).astype(np.float32), None, f"float samples taken as 0 to {full}"
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise PictureError(
-            f"The picture's integer samples reach from {low} to {high} and 0 to 65535 is accepted; "
-            "save it with 16 bits a sample."
-        )
-    grey = values.astype(np.float32) / np.float32(65535)
-    key = image.info.get("transparency")
-    alpha = (values != key).astype(np.float32) if isinstance(key, int) else None
-    return grey, alpha, None
-
-
-def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """An 8-bit image => its colour (L, RGB, CMYK or LAB, not premultiplied) and its alpha (L) or None."""
-    if image.mode == "La":
-        image = image.convert("LA")
-    if image.mode == "LA":
-        return image.getchannel(0), image.getchannel(1)
-    if image.mode == "1" or (image.mode == "L" and image.has_transparency_data):
-        alpha = image.convert("RGBA").getchannel(3) if image.has_transparency_data else None
-        return image.convert("L"), alpha
-    if image.has_transparency_data:
-        four = image.convert("RGBA")
-        return four.convert("RGB"), four.getchannel(3)
-    return (image if image.mode in ("L", "RGB", "CMYK", "LAB") else image.convert("RGB")), None
-
-
-def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str | None]:
-    """An image of mode L, RGB, CMYK or LAB => L or RGB in sRGB, and a note on an unusable ICC profile."""
-    note = None
-    if profile:
-        try:
-            return apply_profile(image, profile), None
-        except Exception:  # LittleCMS refuses it, or it describes another kind of colour
-            note = "colour profile unusable: taken as sRGB"
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
-        return converted(image, transform), note
-    return (image.convert("RGB") if image.mode == "CMYK" else image), note
-
-
-def apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert from the ICC profile to sRGB: relative colorimetric with black point compensation."""
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}[source.profile.xcolor_space.strip()]
-    if mode == "RGB" and image.mode == "L":
-        image = image.convert("RGB")
-    if mode != image.mode:
-        raise ValueError(f"a {mode} profile in a picture of mode {image.mode}")
-    transform = ImageCms.buildTransform(
-        source,
-        ImageCms.createProfile("sRGB"),
-        mode,
-        "RGB",
-        ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    return image if keeps_colors(transform, mode) else converted(image, transform)
-
-
-def keeps_colors(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a transform is the identity but for rounding: sRGB by any name, which needs no conversion."""
-    if mode not in ("RGB", "L"):
-        return False
-    ramp = np.arange(0, 256, 15, dtype=np.uint8)  # 18 levels, 0 and 255 among them
-    if mode == "L":
-        probe = np.repeat(ramp[:, None], 3, axis=1)[None]
-        before = Image.fromarray(probe[..., 0])
-    else:
-        probe = np.stack(np.meshgrid(ramp, ramp, ramp), axis=-1).reshape(1, -1, 3)
-        before = Image.fromarray(probe)
-    after = np.asarray(converted(before, transform))
-    return bool(np.abs(after.astype(np.int16) - probe).max() <= 1)
-
-
-def converted(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    result = ImageCms.applyTransform(image, transform)
-    if result is None:
-        raise ValueError("LittleCMS gave no picture back")
-    return result

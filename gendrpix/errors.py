@@ -1,6 +1,10 @@
-"""What a user of the command line reads in place of a traceback."""
+"""What a user reads in place of a traceback."""
 
 from __future__ import annotations
+
+
+class PictureError(ValueError):
+    """A picture was refused or a file could not be written. The message is one plain sentence fit for a user."""
 
 
 def sentence(error: BaseException) -> str:

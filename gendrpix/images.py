@@ -5,10 +5,8 @@ samples. Everything else sees (B, 3, H, W) floats in [-1, 1]. What comes in beco
 out is sRGB, with no EXIF data of the input in it.
 """
 
-import contextlib
 import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,13 +21,15 @@ from torch import Tensor
 from gendrpix.decoding import (
     Decoded,
     Limits,
-    PictureError,
     check_size,
     decode_bytes,
     decode_image,
     too_many_bytes,
+    upright_size,
 )
+from gendrpix.errors import PictureError
 from gendrpix.png16 import check_keyword, text_chunk, write_png16
+from gendrpix.writing import quoted, written_beside
 
 __all__ = [
     "Limits",
@@ -41,6 +41,7 @@ __all__ = [
     "open_picture",
     "output_size",
     "pad_to_multiple",
+    "read_size",
     "reflect_pad",
     "resize",
     "resize_alpha",
@@ -97,6 +98,13 @@ def open_picture(
     return from_decoded(decode_bytes(data, "The file", limits))
 
 
+def read_size(path: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int]:
+    """Upright (height, width) of a picture file, from its header alone. Raises PictureError, and OSError."""
+    with path.open("rb") as file:
+        width, height = upright_size(file, quoted(path), limits)
+    return height, width
+
+
 def read_file(path: Path, limits: Limits) -> bytes:
     """The bytes of a regular file within the byte limit. Raises PictureError."""
     try:
@@ -114,11 +122,6 @@ def read_file(path: Path, limits: Limits) -> bytes:
     if len(data) > limits.max_bytes:
         raise too_many_bytes(quoted(path), limits)
     return data
-
-
-def quoted(path: Path) -> str:
-    """The file's name for a message, its control characters escaped."""
-    return repr(path.name or str(path))
 
 
 def from_decoded(decoded: Decoded) -> Picture:
@@ -284,34 +287,6 @@ def save_png(
     return path
 
 
-@contextlib.contextmanager
-def written_beside(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A new file beside `path` that gets its name when the body has ended; nothing is left where it fails.
-
-    An existing file is refused, before the body and after it, unless overwrite. PictureError where the file cannot
-    be written.
-    """
-    part = path.with_name(f".{secrets.token_hex(8)}.png.part")
-    try:
-        if not overwrite and path.exists():
-            raise FileExistsError(path)
-        with part.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        publish(part, path, overwrite)
-    except FileExistsError as error:
-        raise already_there(path) from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise PictureError(
-            f"{quoted(path)} could not be written ({reason}); check the folder, its permissions and the free space."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # it was renamed, or never made
-            part.unlink()
-
-
 def write_png(file: BinaryIO, pixels: NDArray[Any], metadata: Mapping[str, str]) -> None:
     """(H, W, 3 or 4) uint8 or uint16 => PNG with the sRGB chunk and one text chunk for each entry."""
     if pixels.dtype == np.uint16:
@@ -322,21 +297,3 @@ def write_png(file: BinaryIO, pixels: NDArray[Any], metadata: Mapping[str, str])
     for keyword, text in metadata.items():
         chunks.add(*text_chunk(keyword, text))
     Image.fromarray(pixels).save(file, format="PNG", pnginfo=chunks)
-
-
-def publish(part: Path, path: Path, overwrite: bool) -> None:
-    """Give a finished file its name in one step. FileExistsError where it is taken, unless overwrite."""
-    if not overwrite:
-        try:
-            os.link(part, path)  # unlike a rename, a link never replaces what another process wrote meanwhile
-            return
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links
-            if path.exists():
-                raise FileExistsError(path) from None
-    os.replace(part, path)
-
-
-def already_there(path: Path) -> PictureError:
-    return PictureError(f"{quoted(path)} exists already; choose another name or allow overwriting (--overwrite).")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-import re
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,14 +13,11 @@ from typing import Literal, TypeVar
 
 import torch
 
-from gendrpix.images import SUFFIXES, PictureError, is_picture_name, quoted
+from gendrpix.images import SUFFIXES, PictureError, is_picture_name
+from gendrpix.writing import make_folder, quoted, sweep_parts, write_text
 
 T = TypeVar("T")
 
-DEAD_S = 60.0
-"""Seconds without a change after which a half-written file is one of a killed run."""
-PART_NAME = re.compile(r"\.[0-9a-f]{16}\.png\.part")
-"""What `images.save_png` calls a file that is not whole yet."""
 COLUMNS = ("file", "result", "status", "seconds", "width", "height", "result_width", "result_height", "reason")
 """Of the CSV report."""
 
@@ -116,9 +112,7 @@ def pictures_below(folder: Path, output: Path) -> list[Path]:
 def sweep(tasks: Iterable[Task]) -> None:
     """Remove the half-written files that a killed run has left in the results' folders."""
     for folder in {task.target.parent for task in tasks}:
-        for path in folder.glob(".*.part") if folder.is_dir() else ():
-            if PART_NAME.fullmatch(path.name) and time.time() - path.stat().st_mtime > DEAD_S:
-                path.unlink(missing_ok=True)
+        sweep_parts(folder)
 
 
 # Several processes -------------------------------------------------------------------------------------------------
@@ -185,14 +179,13 @@ def check_report(path: Path, overwrite: bool) -> None:
 
 
 def write_report(outcomes: Iterable[Outcome], path: Path) -> None:
-    """One line a file, empty where there is no figure; written beside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for one in outcomes:
-            sizes = [*(one.size or ("", "")), *(one.result_size or ("", ""))]
-            seconds = "" if one.seconds is None else f"{one.seconds:.6f}"
-            writer.writerow([one.task.source, one.task.target, one.status, seconds, *sizes, one.reason])
-    part.replace(path)
+    """One line a file, empty where there is no figure. Raises PictureError where it cannot be written."""
+    make_folder(path.parent)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for one in outcomes:
+        sizes = [*(one.size or ("", "")), *(one.result_size or ("", ""))]
+        seconds = "" if one.seconds is None else f"{one.seconds:.6f}"
+        writer.writerow([one.task.source, one.task.target, one.status, seconds, *sizes, one.reason])
+    write_text(path, text.getvalue())

@@ -13,7 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from gendrpix import guidance as padcfg
@@ -45,7 +45,15 @@ from gendrpix.specs import (
     RestorerSpec,
     find_restorer,
 )
-from gendrpix.weights import find_folder, find_restorer_folder, load_autoencoder
+from gendrpix.weights import (
+    check_listed,
+    find_folder,
+    find_restorer_folder,
+    load_autoencoder,
+    load_model,
+    load_prompts,
+    read_settings,
+)
 
 PROMPTS_FILE = "prompts.safetensors"
 ImageInput = Picture | PIL.Image.Image | str | Path | bytes
@@ -90,11 +98,7 @@ class RestorerPipeline(DiffusionPipeline):
         shared_vae: str | None = None,
     ) -> None:
         super().__init__()
-        if format_version != FORMAT_VERSION:
-            raise ValueError(
-                f"These weights have format version {format_version}; this gendrpix reads version {FORMAT_VERSION}. "
-                f"{'Upgrade gendrpix' if format_version > FORMAT_VERSION else 'Export the weights again'}."
-            )
+        check_format(format_version)
         if prompts is None or prompts.ndim != 3 or prompts.shape[0] != 2:
             got = None if prompts is None else tuple(prompts.shape)
             raise ValueError(f"prompts must be a (2, L, D) tensor, positive and negative embedding; got {got}.")
@@ -109,19 +113,29 @@ class RestorerPipeline(DiffusionPipeline):
     # Loading and saving --------------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
-        """Load from a folder or a hub id. An autoencoder shared by several restorers is found beside the folder."""
-        folder = find_folder(pretrained_model_name_or_path, revision=kwargs.pop("revision", None))
-        config = cls.load_config(folder)
-        prompts_file = folder / PROMPTS_FILE
-        if not prompts_file.is_file():
-            raise ValueError(f"{folder} has no {PROMPTS_FILE}: it is no gendrpix restorer. Pass a folder saved by one.")
-        kwargs.setdefault("prompts", load_file(prompts_file)["prompts"])
-        if config.get("shared_vae") and "vae" not in kwargs:
-            dtype = kwargs.get("dtype", kwargs.get("torch_dtype", torch.float32))
-            kwargs["vae"] = load_autoencoder(folder / config["shared_vae"], dtype)
-        pipeline: Self = super().from_pretrained(str(folder), **kwargs)
-        return pipeline
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        vae: Autoencoder | None = None,
+        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+    ) -> Self:
+        """Load from a folder or a hub id. An autoencoder shared by several restorers is found beside the folder.
+
+        Nothing but safetensors and known classes is loaded, and only where all fits: `gendrpix.vetting`. Raises
+        ValueError.
+        """
+        folder = find_folder(pretrained_model_name_or_path, revision=revision)
+        check_listed(folder)
+        settings = read_settings(folder, cls.__name__)
+        check_format(settings["format_version"])
+        prompts = load_prompts(folder / PROMPTS_FILE)
+        own_vae = folder / (settings["shared_vae"] or "vae")
+        if vae is None and "latent" in (cls.restorer.reads, cls.restorer.writes):
+            vae = load_autoencoder(own_vae, dtype)
+        unet = load_model(folder / "unet", UNet2DConditionModel, dtype)
+        return cls(unet=unet, vae=vae, prompts=prompts, **settings)
 
     def save_pretrained(
         self, save_directory: str | Path, *args: Any, shared_vae: str | None = None, **kwargs: Any
@@ -293,6 +307,15 @@ class RestorerPipeline(DiffusionPipeline):
             form=self.config.form,
         )
         return self._writer.decode(hidden)
+
+
+def check_format(version: int) -> None:
+    """Raise ValueError for weights of another format version than this program reads."""
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"These weights have format version {version}; this gendrpix reads version {FORMAT_VERSION}. "
+            f"{'Upgrade gendrpix' if version > FORMAT_VERSION else 'Export the weights again'}."
+        )
 
 
 class GenDRPipeline(RestorerPipeline):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from gendrpix.scores import find_metric
+from gendrpix.writing import written_beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,5 +116,6 @@ def plot_quality(points: Sequence[Point], metric: str, *, conditions: str = "") 
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG or SVG, by the suffix."""
-    figure.savefig(path, dpi=160)
+    """Write the figure as PNG or SVG, by the suffix. Raises PictureError where it cannot be written."""
+    with written_beside(path, overwrite=True) as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."), dpi=160)

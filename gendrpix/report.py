@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from gendrpix import __version__
 from gendrpix.compare import Record
 from gendrpix.scores import LPIPS_LABELS, METRICS, MetricSpec
+from gendrpix.writing import write_text
 
 DASH = "–"
 """What stands where there is no figure; the notes say why."""
@@ -145,7 +147,7 @@ def to_json(records: Sequence[Record]) -> str:
 
 def write_json(records: Sequence[Record], path: Path) -> None:
     """Write `to_json` as UTF-8."""
-    path.write_text(to_json(records), encoding="utf-8")
+    write_text(path, to_json(records))
 
 
 def write_csv(records: Sequence[Record], path: Path) -> None:
@@ -157,10 +159,11 @@ def write_csv(records: Sequence[Record], path: Path) -> None:
     ]
     plain = [key for key in to_dict(records[0]) if key not in ("scores", "missing_scores", "all_seconds", "settings")]
     settings = list(asdict(records[0].settings))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*plain, *asked, *settings])
-        for record in records:
-            row = to_dict(record)
-            scores = [record.scores.values.get(name) for name in asked]
-            writer.writerow([*(row[key] for key in plain), *scores, *(row["settings"][key] for key in settings)])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*plain, *asked, *settings])
+    for record in records:
+        row = to_dict(record)
+        scores = [record.scores.values.get(name) for name in asked]
+        writer.writerow([*(row[key] for key in plain), *scores, *(row["settings"][key] for key in settings)])
+    write_text(path, text.getvalue())

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from gendrpix.images import Picture, check_output_size, output_size, to_array, written_beside
+from gendrpix.images import Picture, check_output_size, output_size, to_array
 from gendrpix.memory import tight_memory
 from gendrpix.planner import Plan, choose_plan
 from gendrpix.png16 import PngStream, check_keyword
 from gendrpix.tiling import OVERLAP_PX, Predictor, check_tile, resize_rows, restore_bands
+from gendrpix.writing import written_beside
 
 if TYPE_CHECKING:
     from gendrpix.pipelines import RestorerPipeline

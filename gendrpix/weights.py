@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL
+from diffusers import AutoencoderDC, AutoencoderKL, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from gendrpix.networks import Autoencoder
 from gendrpix.specs import find_restorer
+from gendrpix.vetting import CONFIG_FILE, SUMS_FILE, WeightsError, check_model, check_sums, read_config, read_shapes
+
+INDEX_FILE = "model_index.json"
 
 INSTALLED = Path(__file__).resolve().parent / "assets"
 BUNDLED = (INSTALLED if INSTALLED.is_dir() else INSTALLED.parent.parent / "assets") / "checkpoints"
@@ -27,7 +33,7 @@ def find_folder(location: str | Path, revision: str | None = None) -> Path:
         if folder.is_dir():
             return folder
     try:
-        patterns = ["*.json", "*.safetensors"]
+        patterns = ["*.json", "*.safetensors", SUMS_FILE]
         return Path(snapshot_download(str(location), revision=revision, allow_patterns=patterns))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
@@ -40,9 +46,9 @@ def find_restorer_folder(restorer: str, weights: str | Path) -> Path:
     """The folder of one restorer: within `weights`, which holds one a restorer, or that folder itself."""
     find_restorer(restorer)
     folder = find_folder(weights)
-    if (folder / restorer / "model_index.json").is_file():
+    if (folder / restorer / INDEX_FILE).is_file():
         return folder / restorer
-    if (folder / "model_index.json").is_file():
+    if (folder / INDEX_FILE).is_file():
         return folder
     raise ValueError(
         f"{folder} has no weights of {restorer}: expected {restorer}/model_index.json in it. "
@@ -51,14 +57,55 @@ def find_restorer_folder(restorer: str, weights: str | Path) -> Path:
 
 
 def load_autoencoder(folder: str | Path, dtype: torch.dtype = torch.float32) -> Autoencoder:
-    """An autoencoder from a folder or hub id, of the class that its config names."""
+    """An autoencoder from a folder or hub id, of the class that its config names. Raises ValueError."""
     place = find_folder(folder)
-    config = place / "config.json"
-    if not config.is_file():
-        raise ValueError(f"{place} has no config.json: it is no autoencoder folder.")
-    classes = {"AutoencoderKL": AutoencoderKL, "AutoencoderDC": AutoencoderDC}
-    name = json.loads(config.read_text(encoding="utf-8")).get("_class_name")
-    if name not in classes:
-        raise ValueError(f"{config} names the class {name!r}; expected one of {', '.join(classes)}.")
-    autoencoder: Autoencoder = classes[name].from_pretrained(place, dtype=dtype, use_safetensors=True)
+    check_listed(place)
+    name = read_config(place / CONFIG_FILE).get("_class_name")
+    kind = next((kind for kind in (AutoencoderKL, AutoencoderDC) if kind.__name__ == name), None)
+    if kind is None:
+        raise WeightsError(
+            f"{place / CONFIG_FILE} names the class {str(name)[:60]!r}; expected one of AutoencoderKL, AutoencoderDC."
+        )
+    autoencoder: Autoencoder = load_model(place, kind, dtype)
     return autoencoder
+
+
+def load_model(folder: Path, kind: type[Any], dtype: torch.dtype) -> Any:
+    """A model of that diffusers class, checked before it is loaded, ready to use. Raises WeightsError."""
+    check_model(folder, kind)
+    return kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+
+
+def load_prompts(path: Path) -> Tensor:
+    """The tensor "prompts" of a restorer's file, which holds nothing else. Raises WeightsError."""
+    shapes = read_shapes(path)
+    if shapes.keys() != {"prompts"}:
+        raise WeightsError(f"{path} holds {', '.join(sorted(shapes))[:100]}; expected the one tensor 'prompts'.")
+    return load_file(path)["prompts"]
+
+
+def read_settings(folder: Path, pipeline: str) -> dict[str, Any]:
+    """What a restorer of class `pipeline` was saved with: form, timestep, model, format_version, shared_vae.
+
+    Raises WeightsError where model_index.json names another class, or anything else to be loaded.
+    """
+    path = folder / INDEX_FILE
+    index = {key: value for key, value in read_config(path).items() if not key.startswith("_") or key == "_class_name"}
+    if index.pop("_class_name", None) != pipeline:
+        raise WeightsError(f"{path} is not that of a {pipeline}; pass the folder of another restorer.")
+    vaes = ([None, None], *(["diffusers", kind.__name__] for kind in (AutoencoderKL, AutoencoderDC)))
+    if index.pop("unet", None) != ["diffusers", UNet2DConditionModel.__name__] or index.pop("vae", None) not in vaes:
+        raise WeightsError(f"{path} names other parts than diffusers' UNet and autoencoders; it is not loaded.")
+    kinds = {"form": str, "timestep": int, "model": str, "format_version": int, "shared_vae": str | None}
+    for key in sorted(index.keys() | kinds.keys()):
+        if key not in kinds or key not in index or not isinstance(index[key], kinds[key]):
+            raise WeightsError(f"{path} has no proper {key[:60]!r}; expected exactly {', '.join(kinds)}.")
+    shared = index["shared_vae"]
+    if shared is not None and not re.fullmatch(r"\.\./\w[\w-]*", shared):
+        raise WeightsError(f"{path} has shared_vae {shared[:60]!r}; expected ../NAME, a folder beside this one.")
+    return index
+
+
+def check_listed(folder: Path) -> None:
+    """Raise WeightsError where a folder's files are not those of its family's list of hashes; bundled ones need one."""
+    check_sums(folder, required=folder.resolve().is_relative_to(BUNDLED.resolve()))

@@ -23,7 +23,7 @@ from pictures import encoded, photo
 from gendrpix.__main__ import main
 from gendrpix.batch import ahead, in_groups, restore_files
 from gendrpix.images import Picture, PictureError
-from gendrpix.jobs import COLUMNS, Crew, Outcome, Task, Times, check_report, plan_tasks, sweep
+from gendrpix.jobs import COLUMNS, Crew, Outcome, Task, Times, check_report, plan_tasks
 from gendrpix.recipe import digest_weights, pick_scale, read_entry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,16 +90,6 @@ def test_shared_names_are_refused_across_folders(folder: Path, tmp_path: Path) -
     with pytest.raises(PictureError, match="holds no pictures"):
         (tmp_path / "empty").mkdir()
         plan_tasks([tmp_path / "empty"], tmp_path / "out")
-
-
-def test_only_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
-    old, young, other = (tmp_path / f".{name}.png.part" for name in ("0" * 16, "1" * 16, "mine"))
-    for path in (old, young, other):
-        path.touch()
-    for path in (old, other):
-        os.utime(path, (time.time() - 999,) * 2)
-    sweep([Task(source=tmp_path / "a.jpg", target=tmp_path / "a.png")])
-    assert not old.exists() and young.exists() and other.exists()
 
 
 @pytest.mark.parametrize(("size", "longer", "expected"), [((100, 50), 200, 2.0), ((30, 90), 720, 8.0), ((7, 9), 9, 1)])

@@ -14,7 +14,7 @@ import torch
 from pictures import COLOR, assert_sentence, encoded, photo, pixels
 from PIL import Image, ImageCms, PngImagePlugin
 
-from gendrpix.images import Limits, PictureError, open_picture, to_pil
+from gendrpix.images import Limits, PictureError, open_picture, read_size, to_pil
 from gendrpix.png16 import write_png16
 
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")
@@ -99,6 +99,8 @@ def test_limits_are_kept() -> None:
         open_picture(photo(37, 23), Limits(max_pixels=850))
     with pytest.raises(ValueError, match="max_pixels"):
         Limits(max_pixels=0)
+    with pytest.raises(ValueError, match="max_seconds"):
+        Limits(max_seconds=0)
 
 
 def test_the_size_is_checked_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +118,36 @@ def test_a_webp_canvas_is_checked_from_its_header(options: dict[str, object]) ->
     assert open_picture(data).width == 300
     with pytest.raises(PictureError, match="300 x 20"):
         open_picture(data, Limits(max_pixels=5999))
+
+
+@pytest.mark.parametrize("format_name", LOSSLESS + LOSSY)
+def test_decoding_ends_when_its_time_is_over(format_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))  # every look at it, a second has gone
+    monkeypatch.setattr("gendrpix.decoding.time.monotonic", lambda: next(clock))
+    data = encoded(photo(), format_name)
+    with pytest.raises(PictureError, match=r"The file took longer to decode than the limit of 1\.5 seconds") as caught:
+        open_picture(data, Limits(max_seconds=1.5))
+    assert_sentence(str(caught.value))
+    assert open_picture(data).width == 37
+
+
+def test_a_long_file_is_left_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8))
+    for format_name in ("PNG", "JPEG", "BMP", "GIF"):
+        data, looks = encoded(noise, format_name), []
+        monkeypatch.setattr("gendrpix.decoding.Clock.check", lambda self, looks=looks: looks.append(0))
+        open_picture(data)
+        assert len(looks) > len(data) / 100_000, format_name
+
+
+def test_a_header_tells_the_upright_size(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, options in (("a.jpg", {"exif": exif}), ("b.png", {}), ("c.webp", {})):
+        photo(37, 23).save(tmp_path / name, **options)
+        assert read_size(tmp_path / name) == open_picture(tmp_path / name).color.shape[-2:]
+    with pytest.raises(PictureError, match="the limit is 850"):
+        read_size(tmp_path / "b.png", Limits(max_pixels=850))
 
 
 def test_pillows_own_limit_neither_warns_nor_refuses_nor_changes(monkeypatch: pytest.MonkeyPatch) -> None:

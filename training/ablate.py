@@ -22,6 +22,7 @@ from gendrpix.report import DASH, Table
 from gendrpix.scores import METRICS, LpipsNet, Scorer
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from gendrpix.weights import find_restorer_folder
+from gendrpix.writing import make_folder, write_text
 from training import pix
 from training.cases import Cases, degraded_cases, degraded_pictures
 from training.config import PRESETS, DataConfig, PixConfig
@@ -156,8 +157,8 @@ def ablate(config: AblateConfig) -> Path:
     lines = {line.name: line for table in config.tables for line in TABLES[table]}
     rows = {name: score_line(config, line, cases, scorer) for name, line in lines.items()}
     written = config.run / "ablation.md"
-    (config.run / "ablation.csv").write_text(to_csv(config, rows), encoding="utf-8", newline="")
-    written.write_text(to_markdown(config, rows, cases, make_headings(scorer)), encoding="utf-8")
+    write_text(config.run / "ablation.csv", to_csv(config, rows))
+    write_text(written, to_markdown(config, rows, cases, make_headings(scorer)))
     return written
 
 
@@ -176,11 +177,8 @@ def _check_spec(config: AblateConfig) -> None:
                 "all lines must be alike. Give another --run."
             )
         return
-    try:
-        config.run.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"The folder {config.run} cannot be written ({error}); pass another --run.") from error
+    make_folder(config.run)
+    write_text(file, json.dumps(told, indent=2) + "\n")
 
 
 def open_cases(config: AblateConfig) -> Cases:
@@ -242,10 +240,8 @@ def score_line(config: AblateConfig, line: Line, cases: Cases, scorer: Scorer) -
         return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
     entrant = open_entrant(config, line, train_student(config, line.student))
     rows = score_all([entrant], cases, scorer)
-    file.parent.mkdir(exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
-    partial.rename(file)
+    make_folder(file.parent)
+    write_text(file, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
     return rows
 
 

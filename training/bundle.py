@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gendrpix.pipelines import PIPELINES
+from gendrpix.vetting import write_sums
 from gendrpix.weights import load_autoencoder
 from training.checkpoint import replace_saved
 from training.interpolate import RECORD, describe_record
@@ -71,7 +72,10 @@ class BundleConfig:
 
 
 def bundle(config: BundleConfig) -> Path:
-    """Write the four folders, the autoencoder stored once and shared. Raises ValueError where a run has no weights."""
+    """Write the four folders, the autoencoder stored once and shared, and the list of their hashes.
+
+    Raises ValueError where a run has no weights.
+    """
     for name, stage in STAGES.items():
         if not (config.runs / stage / "weights" / name).is_dir():
             raise ValueError(
@@ -89,6 +93,7 @@ def bundle(config: BundleConfig) -> Path:
     for name, stage in STAGES.items():
         settings = json.loads((config.runs / stage / "config.json").read_text(encoding="utf-8"))
         (config.out / name / "README.md").write_text(_card(config, name, settings, sizes[name]), encoding="utf-8")
+    write_sums(config.out)
     return config.out
 
 

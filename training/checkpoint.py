@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,9 +100,18 @@ def replace_saved(folder: Path, model: Any, **options: Any) -> Path:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, safe_serialization=True, **options)
+    for path in partial.rglob("*.json"):
+        _forget_place(path)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
+
+
+def _forget_place(path: Path) -> None:
+    """Take the folder that a model came from out of its configuration: it tells of the machine."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def replace_text(file: Path, text: str) -> None:

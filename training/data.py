@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gendrpix.images import PictureError, is_picture_name, open_picture, to_pil
+from gendrpix.images import PictureError, is_picture_name, open_picture, read_size, to_pil
 from training.config import DataConfig
 from training.degradation import find_preset, sample_rng
 from training.samples import CropSettings, Sample, as_bytes, crop, make_sample
@@ -61,7 +61,7 @@ class PhotoFolder:
         free_bytes = memory_bytes
         for path in _part_of(_photos_in(folder), part):
             try:
-                height, width = _header_size(path)
+                height, width = read_size(path)
                 if min(height, width) < shortest_px:
                     raise PictureError(f"is {width} x {height}, smaller than {shortest_px} pixels")
                 if 3 * height * width <= free_bytes:
@@ -69,7 +69,7 @@ class PhotoFolder:
                     height, width = photo.shape[-2:]
                     self._kept[len(self.paths)] = photo
                     free_bytes -= photo.numel()
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except (OSError, ValueError) as error:
                 self.skipped[path] = str(error)
                 continue
             self.paths.append(path)
@@ -90,7 +90,7 @@ class PhotoFolder:
                 return self._kept[at]
             try:
                 return _decode(self.paths[at])
-            except (OSError, ValueError, SyntaxError) as error:
+            except (OSError, ValueError) as error:
                 logger.warning("%s cannot be read any more (%s); the next photo is used", self.paths[at], error)
         raise ValueError(f"No photo of {self.folder} can be read any more; restore the folder and resume.")
 
@@ -152,14 +152,6 @@ def _part_of(paths: Sequence[Path], part: str) -> list[Path]:
     ranked = sorted(paths, key=lambda path: (hashlib.sha256(path.name.encode()).digest(), path))
     held_out = set(ranked[: max(1, round(HELD_OUT_SHARE * len(paths)))])
     return [path for path in paths if (path in held_out) == (part == "held-out")]
-
-
-def _header_size(path: Path) -> tuple[int, int]:
-    """Upright (height, width), read from the file's header."""
-    with Image.open(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
 
 
 def _decode(path: Path) -> Tensor:

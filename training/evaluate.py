@@ -28,6 +28,7 @@ from gendrpix.plots import save_figure
 from gendrpix.report import Table
 from gendrpix.scores import METRICS, LpipsNet, Scorer
 from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD, Offset
+from gendrpix.writing import write_text
 from training.cases import Case, Cases, degraded_cases, paired_cases, photo_cases
 from training.entrants import RESIZERS, TRUTH, Choice, Entrant, make_entrants, output_entrants, truth_entrant
 from training.sheets import find_crop, pick_pictures, plot_intervals, stack_rows
@@ -134,8 +135,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     headings = make_headings(scorer)
     header = describe(config, cases, entrants, rows, scorer)
     document = to_document(rows, header, against)
-    targets["scores.json"].write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    targets["scores.md"].write_text(to_markdown(rows, header, against, headings), encoding="utf-8")
+    write_text(targets["scores.json"], json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_text(targets["scores.md"], to_markdown(rows, header, against, headings))
     if any(row.values for row in rows):
         save_figure(plot_intervals(rows, headings, f"{cases.label}: mean and 95% interval"), targets["intervals.png"])
     if config.crops:
