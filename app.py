@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
 
 STARTED_S = time.perf_counter()
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ["FORWARDED_ALLOW_IPS"] = ""  # the guard alone decides whose forwarding headers are believed
 
 from gendrpix.ui.engine import Engine  # noqa: E402
+from gendrpix.ui.folder import private_folder  # noqa: E402
+from gendrpix.ui.hardening import harden_gradio  # noqa: E402
+from gendrpix.ui.logs import set_up_logging  # noqa: E402
 from gendrpix.ui.page import build_page  # noqa: E402
-from gendrpix.ui.theme import STYLE_SHEET, build_theme  # noqa: E402
-
-MAX_UPLOAD = "200mb"
-logger = logging.getLogger("gendrpix.app")
+from gendrpix.ui.serving import Server  # noqa: E402
+from gendrpix.ui.settings import server_settings  # noqa: E402
 
 
-def main() -> None:
-    """Serve the page where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say: by default 127.0.0.1, from port 7860 on."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    engine = Engine()
-    page = build_page(engine)
-    page.queue(max_size=20, default_concurrency_limit=4)
-    _, address, _ = page.launch(
-        theme=build_theme(),
-        css_paths=STYLE_SHEET,
-        footer_links=["api", "settings"],
-        max_file_size=MAX_UPLOAD,
-        run_history=False,
-        mcp_server=True,
-        ssr_mode=False,
-        quiet=True,
-        prevent_thread_lock=True,
-    )
-    seconds = time.perf_counter() - STARTED_S
-    sys.stdout.write(f"GenDR-Pix is ready at {address} (served after {seconds:.1f} s). Press Ctrl+C to stop.\n")
+def main() -> int:
+    """Serve the page where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say: by default 127.0.0.1, from port 7860 on.
+
+    The limits are settings (`gendrpix.ui.settings`). SIGTERM and Ctrl+C stop it. Returns the process's exit code.
+    """
+    try:
+        settings = server_settings()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    set_up_logging(settings.log_format)
+    harden_gradio()
+    with private_folder() as folder:
+        engine = Engine()
+        server = Server(build_page(engine), engine, settings, folder)
+        address = server.start(os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+        seconds = time.perf_counter() - STARTED_S
+        sys.stdout.write(f"GenDR-Pix is ready at {address} (served after {seconds:.1f} s). Press Ctrl+C to stop.\n")
+        sys.stdout.flush()
+        engine.load_in_background()
+        server.wait_for_signal()
+        server.stop()
     sys.stdout.flush()
-    engine.load_in_background()
-    page.block_thread()
+    sys.stderr.flush()
+    os._exit(0)  # threads of libraries may still compute; everything of ours is put away
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

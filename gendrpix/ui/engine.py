@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from gendrpix.specs import CHOICE_LABELS
+from gendrpix.ui.settings import server_settings
 from gendrpix.ui.stopping import Stop, taking_turn, watch
 
 if TYPE_CHECKING:
     import torch
 
     from gendrpix.compare import CompareSettings, Record, RestorerCache
-    from gendrpix.images import Picture
+    from gendrpix.images import Limits, Picture
     from gendrpix.pipelines import RestorerPipeline
     from gendrpix.report import Table
     from gendrpix.scores import Scorer
@@ -112,6 +113,8 @@ class Engine:
         self._tools: tuple[RestorerCache, Scorer] | None = None
         self._watched: set[int] = set()
         self._digests: dict[str, str] = {}
+        self.loaded = False
+        """Whether `load_in_background` has come to its end without an error."""
 
     @property
     def weights_name(self) -> str:
@@ -135,9 +138,10 @@ class Engine:
                     self.scorer.unavailable(name)
             for name in CHOICE_LABELS:
                 self.digest(name)
-        except Exception as error:  # noqa: BLE001 - the first run meets it again and says it to the visitor
-            logger.warning("The restorers could not be loaded ahead of the first run: %s", error)
+        except Exception as error:  # the first run meets it again and says it to the visitor
+            logger.warning("the restorers could not be loaded ahead of the first run", exc_info=error)
         else:
+            self.loaded = True
             logger.info("restorers loaded")
 
     def _get_tools(self) -> tuple[RestorerCache, Scorer]:
@@ -185,13 +189,31 @@ class Engine:
             self._digests[restorer] = digest_weights(find_restorer_folder(restorer, self.weights))
         return self._digests[restorer]
 
+    @property
+    def limits(self) -> Limits:
+        """What this server takes in and gives out."""
+        from gendrpix.images import Limits
+
+        settings = server_settings()
+        return Limits(
+            max_bytes=settings.max_file_mb * 1_000_000,
+            max_pixels=settings.max_pixels,
+            max_output_pixels=settings.max_output_pixels,
+        )
+
+    def open_photo(self, path: str | Path) -> Picture:
+        """A visitor's picture, within this server's limits. Raises ValueError if refused."""
+        from gendrpix.images import open_picture
+
+        return open_picture(path, self.limits)
+
     def read_sizes(self, photo: Photo, scale: float) -> str:
         """Read the photo and say its size, the result's and what there is to know. Raises ValueError if refused."""
-        from gendrpix.images import check_output_size, open_picture, output_size
+        from gendrpix.images import check_output_size, output_size
 
-        picture = open_picture(photo["path"])
+        picture = self.open_photo(photo["path"])
         height, width = output_size(picture.height, picture.width, scale)
-        check_output_size(height, width)
+        check_output_size(height, width, self.limits)
         said = [f"{picture.width} × {picture.height} pixels in, **{width} × {height}** out", *picture.notes]
         return " · ".join(said)
 
@@ -207,7 +229,7 @@ class Engine:
     def prepare(self, request: Request) -> Job:
         """Read and check everything before anything is computed. Raises ValueError with the reason."""
         from gendrpix.compare import CompareSettings, check_truth, order_choices
-        from gendrpix.images import open_picture, output_size
+        from gendrpix.images import check_output_size, output_size
 
         settings = CompareSettings(
             scale=request.scale,
@@ -217,10 +239,11 @@ class Engine:
             plain_cfg=request.plain_cfg,
         )
         names = order_choices(request.names, settings)
-        picture = open_picture(request.photo)
-        truth = None if request.truth is None else open_picture(request.truth)
+        picture = self.open_photo(request.photo)
+        height, width = output_size(picture.height, picture.width, settings.scale)
+        check_output_size(height, width, self.limits)
+        truth = None if request.truth is None else self.open_photo(request.truth)
         if truth is not None:
-            height, width = output_size(picture.height, picture.width, settings.scale)
             check_truth(truth, width, height)
         for name in names:
             self.pipeline(name)

@@ -31,7 +31,7 @@ def spoken() -> Iterator[None]:
         logger.info("cancelled")
         raise gr.Error("Cancelled.", duration=2, title="Stopped", print_exception=False) from error
     except ValueError as error:
-        logger.info("refused: %s", error)
+        logger.info("refused", extra={"reason": type(error).__name__})  # the sentence may name the visitor's file
         raise as_gradio_error(str(error)) from error
     except Exception as error:  # noqa: BLE001: the page's last line, nothing may pass it unspoken
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

@@ -10,10 +10,11 @@ from gendrpix.ui.compare_tab import CompareTab
 from gendrpix.ui.endpoints import Endpoints
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.playground_tab import PlaygroundTab
+from gendrpix.ui.settings import server_settings
 from gendrpix.ui.tuner_tab import TunerTab
 
 TITLE = "GenDR-Pix"
-DAY_S = 86_400
+HOUR_S = 3600
 HEADER = (
     f"<h1>{TITLE}</h1>"
     "<p>Restore and enlarge a blurry photo with three one-step restorers, and see what each one costs.</p>"
@@ -22,7 +23,8 @@ HEADER = (
 
 def build_page(engine: Engine) -> gr.Blocks:
     """Widgets and wiring; nothing is computed or loaded here."""
-    page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(DAY_S, DAY_S))
+    keep_s = server_settings().keep_s
+    page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(min(keep_s, HOUR_S), keep_s))
     with page:
         gr.HTML(HEADER, elem_id="header", container=False)
         with gr.Tab("Compare", elem_id="compare-tab"):

@@ -208,10 +208,10 @@ class PlaygroundTab:
     def _degrade(self, photo: Photo, *values: float) -> tuple[Picture, Picture]:
         """(clean, cropped; degraded)."""
         from gendrpix.degrading import crop_clean, degrade
-        from gendrpix.images import Picture, open_picture
+        from gendrpix.images import Picture
 
         degradation = as_degradation(*values)
-        clean = crop_clean(open_picture(Path(photo["path"])).color, degradation.factor, MOST_PX)
+        clean = crop_clean(self.engine.open_photo(Path(photo["path"])).color, degradation.factor, MOST_PX)
         return Picture(color=clean), Picture(color=degrade(clean, degradation))
 
 

@@ -1,17 +1,20 @@
-"""Cancel that stops a computation under way: the networks look at a flag before each of their convolutions.
+"""Runs that end when they should: at Cancel, when their visitor has gone, after their time, when the server stops.
 
-So a run ends between restorers, tiles, branches and layers alike, within the time of one convolution. It ends as well
-when nobody waits for it any more: a closed page, a client that has gone or has cancelled its job.
+The networks look at the run's flag before each of their convolutions, so a run ends between restorers, tiles, branches
+and layers alike, within the time of one convolution.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+import time
+import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gradio.context import LocalContext
+from gendrpix.ui.settings import server_settings
+from gendrpix.ui.visitors import caller_left
 
 if TYPE_CHECKING:
     from gendrpix.pipelines import RestorerPipeline
@@ -19,56 +22,63 @@ if TYPE_CHECKING:
 WAIT_S = 0.1
 """How often one who waits for a turn looks at its flag."""
 _running = threading.local()
+_stops: weakref.WeakSet[Stop] = weakref.WeakSet()
 
 
 class StoppedError(Exception):
-    """The visitor has pressed Cancel, or has gone."""
+    """The visitor has pressed Cancel or left, or the server stops."""
+
+
+class TimeLimitError(ValueError):
+    """A run took too long; the message is for the visitor."""
 
 
 class Stop:
-    """One run's flag. It lives in the visitor's session, where Cancel finds it. Made in the handler that runs."""
+    """One run's flag. It lives in the visitor's session, where Cancel finds it.
+
+    Made while an event is handled, it belongs to that event's visitor.
+    """
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._wanted = watch_caller()
+        self._left = caller_left()
+        self._limit_s = server_settings().max_job_s
+        self._deadline = time.monotonic() + self._limit_s
+        _stops.add(self)
 
     def set(self) -> None:
         """Ask the run to stop."""
         self._event.set()
 
     def check(self) -> None:
-        """Raise StoppedError if the run was asked to stop, or nobody waits for it."""
-        if self._event.is_set() or not self._wanted():
+        """Raise StoppedError if the run was asked to stop or its visitor left, TimeLimitError after its time."""
+        if self._event.is_set() or self._left():
             raise StoppedError("cancelled")
+        if time.monotonic() > self._deadline:
+            raise TimeLimitError(
+                f"This took longer than the limit of {self._limit_s} seconds; "
+                "choose a smaller scale, a smaller picture or fewer restorers."
+            )
 
 
-def watch_caller() -> Callable[[], bool]:
-    """A function that tells whether anybody still waits for the event that is being handled; True outside of one.
-
-    Gradio marks its queue's event when the connection ends, and takes it off the active jobs when it is cancelled; it
-    stops generators alone. The rest is read from the queue itself, which has no public interface (Gradio 6).
-    """
-    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    if blocks is None or event_id is None:
-        return lambda: True
-    queue = blocks._queue
-    events = [event for job in queue.active_jobs for event in job or () if event._id == event_id]
-    if not events:
-        return lambda: True
-    [event] = events
-    return lambda: event.alive and any(event in job for job in queue.active_jobs if job)
+def stop_all() -> None:
+    """Ask every run of this process to stop."""
+    for stop in list(_stops):
+        stop.set()
 
 
 @contextlib.contextmanager
 def taking_turn(lock: threading.Lock, stop: Stop | None) -> Iterator[None]:
-    """Hold `lock` with `stop` as this thread's flag. Raises StoppedError while waiting or computing."""
+    """Hold `lock` with `stop` (without one: a new one) as this thread's flag.
+
+    Raises StoppedError or TimeLimitError while waiting or computing.
+    """
+    stop = stop or Stop()
     while not lock.acquire(timeout=WAIT_S):
-        if stop is not None:
-            stop.check()
+        stop.check()
     _running.stop = stop
     try:
-        if stop is not None:
-            stop.check()
+        stop.check()
         yield
     finally:
         _running.stop = None

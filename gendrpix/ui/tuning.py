@@ -98,12 +98,10 @@ class Tuning:
 
     def take_place(self, photo: Photo | None, event: gr.SelectData) -> list[Any]:
         """The place that was clicked in the photo, in percent."""
-        from gendrpix.images import open_picture
-
         if photo is None:
             return [gr.skip(), gr.skip()]
         with spoken():
-            picture = open_picture(photo["path"])
+            picture = self.engine.open_photo(photo["path"])
             x, y = event.index
             return [round(100 * x / picture.width), round(100 * y / picture.height)]
 

@@ -86,11 +86,10 @@ class Workspaces:
             return self._kept[region]
 
     def _make(self, region: Region) -> Workspace:
-        from gendrpix.images import open_picture
         from gendrpix.regions import cut, place_box
         from gendrpix.sweep import BranchBank
 
-        picture = open_picture(region.photo)
+        picture = self.engine.open_photo(region.photo)
         side = max(1, int(region.side_px // region.scale))
         box = place_box(picture.width, picture.height, across=region.across, down=region.down, side_px=side)
         pipeline = self.engine.pipeline("gendr-pix")
