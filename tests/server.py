@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-START_S = 180.0
+START_S = 600.0
 STOP_S = 60.0
 
 
@@ -72,7 +72,7 @@ class AppProcess:
         deadline = time.monotonic() + START_S
         while not self.health()["loaded"]:
             assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.2)
+            time.sleep(1.0)
 
     def health(self) -> dict[str, Any]:
         """What /health says."""
@@ -86,10 +86,10 @@ class AppProcess:
         return self.process.wait(STOP_S)
 
     def kill(self) -> None:
-        """SIGKILL."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(STOP_S)
+        """SIGKILL, if it still runs."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(STOP_S)
 
     def files(self) -> list[Path]:
         """What lies in the temporary folder, locks aside."""
@@ -113,8 +113,8 @@ class AppProcess:
 def running_app(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[AppProcess]:
     """The app, started, and stopped at the end."""
     app = AppProcess(folder, settings)
-    app.start()
     try:
+        app.start()
         yield app
     finally:
         if app.process is not None and app.process.poll() is None:
