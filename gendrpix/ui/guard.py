@@ -230,7 +230,7 @@ def listened_to(scope: Scope) -> str:
     if scope["method"] != "GET":
         return ""
     if scope["path"] == f"{API}/queue/data":
-        return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+        return str(parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0])
     found = ANSWERS.fullmatch(scope["path"])
     return str(found["event"]) if found else ""
 
