@@ -13,6 +13,7 @@ os.environ["FORWARDED_ALLOW_IPS"] = ""  # the guard alone decides whose forwardi
 from gendrpix.ui.engine import Engine  # noqa: E402
 from gendrpix.ui.folder import private_folder  # noqa: E402
 from gendrpix.ui.hardening import harden_gradio  # noqa: E402
+from gendrpix.ui.loading import load_in_background  # noqa: E402
 from gendrpix.ui.logs import set_up_logging  # noqa: E402
 from gendrpix.ui.page import build_page  # noqa: E402
 from gendrpix.ui.serving import Server  # noqa: E402
@@ -38,7 +39,7 @@ def main() -> int:
         seconds = time.perf_counter() - STARTED_S
         sys.stdout.write(f"GenDR-Pix is ready at {address} (served after {seconds:.1f} s). Press Ctrl+C to stop.\n")
         sys.stdout.flush()
-        engine.load_in_background()
+        load_in_background(engine)
         server.wait_for_signal()
         server.stop()
     sys.stdout.flush()

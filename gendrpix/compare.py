@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import PIL.Image
@@ -24,6 +24,7 @@ from gendrpix.images import (
 )
 from gendrpix.measure import Peak, measure_peak, timed
 from gendrpix.pipelines import RestorerPipeline, enlarged_alpha, load_restorer
+from gendrpix.planner import Fitted, restore_within
 from gendrpix.scores import Scorer, Scores
 from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD, UNGUIDED, ColorFix, Offset
 
@@ -90,6 +91,8 @@ class Record:
     device: str = ""
     dtype: str = ""
     settings: CompareSettings
+    notes: tuple[str, ...] = ()
+    """What was done otherwise than asked for lack of memory: tiles."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -148,18 +151,21 @@ def compare(
     pipelines: Callable[[str], RestorerPipeline],
     scorer: Scorer,
     truth: Picture | None = None,
+    *,
+    quickest_first: bool = False,
 ) -> Iterator[Record]:
     """Restore `picture` with each choice and yield its record as soon as it is complete, GenDR first.
 
     choices: keys of `specs.CHOICE_LABELS`. pipelines: gives the pipeline of a choice, a `RestorerCache` for
-    instance. truth: the picture as it should be, of the result's size.
+    instance. truth: the picture as it should be, of the result's size. quickest_first: in the other order, so that
+    something can be seen soon; the ratios are then missing until `relative_to_gendr`.
     Raises ValueError at once for unknown choices, a result beyond the limits or a truth of another size.
     """
     ordered = order_choices(choices, settings)
     height, width = output_size(picture.height, picture.width, settings.scale)
     check_output_size(height, width)
     check_truth(truth, width, height)
-    return _records(picture, ordered, settings, pipelines, scorer, truth)
+    return _records(picture, ordered[::-1] if quickest_first else ordered, settings, pipelines, scorer, truth)
 
 
 def _records(
@@ -178,6 +184,16 @@ def _records(
         yield record
 
 
+def relative_to_gendr(records: Sequence[Record]) -> list[Record]:
+    """The records with their ratios, now that GenDR's is among them; unchanged without it."""
+    reference_s = next((record.seconds for record in records if record.name == "gendr"), None)
+    if reference_s is None:
+        return list(records)
+    return [
+        record if record.seconds is None else replace(record, ratio=reference_s / record.seconds) for record in records
+    ]
+
+
 def run_choice(
     picture: Picture,
     choice: str,
@@ -193,21 +209,23 @@ def run_choice(
     """
     guidance = settings.guidance if choice == "gendr-pix" else None
 
-    def restore_once() -> tuple[Tensor, Branches | None]:
+    def restore_once() -> Fitted:
         pixels = pipeline.prepare(picture, settings.scale)
-        restored, branches = pipeline.restore_guided(
+        fitted = restore_within(
+            pipeline,
             pixels,
             guidance,
+            batched=settings.batched,
+            keep_branches=guidance is not None,
             pos_pad=settings.pos_pad,
             neg_pad=settings.neg_pad,
             plain_cfg=settings.plain_cfg,
-            batched=settings.batched,
         )
-        return correct_color(restored, pixels, settings.color_fix), branches
+        return fitted._replace(restored=correct_color(fitted.restored, pixels, settings.color_fix))
 
     with measure_peak(pipeline.device, resident_bytes=weight_bytes(pipeline)) as peak:
         timing = timed(restore_once, pipeline.device, warmup=settings.warmup, repeats=settings.repeats)
-    restored, branches = timing.result
+    restored, branches, notes = timing.result
     seconds = timing.seconds
     reference_s = seconds if choice == "gendr" else reference_s
     image = to_pil(restored, enlarged_alpha(picture, restored))
@@ -225,6 +243,7 @@ def run_choice(
         device=describe_device(pipeline.device),
         dtype=str(pipeline.unet.dtype).removeprefix("torch."),
         settings=settings,
+        notes=notes,
     )
 
 

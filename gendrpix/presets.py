@@ -74,6 +74,15 @@ def checked_offset(name: str, value: object) -> Offset:
     return pair[0], pair[1]
 
 
+def checked_crop(value: object) -> tuple[int, ...] | None:
+    """The value as (left, top, width, height), or None. Raises PresetError for anything else."""
+    numbers = value if isinstance(value, list) else []
+    whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in numbers)
+    if value is not None and (len(numbers) != 4 or not whole):
+        raise PresetError(f"crop is {value!r:.40}; expected four whole numbers: left, top, width, height.")
+    return None if value is None else tuple(numbers)
+
+
 def checked_text(name: str, value: object) -> str:
     """The value as a text. Raises PresetError for anything else."""
     if not isinstance(value, str):
@@ -169,6 +178,8 @@ class Recipe:
     """One of `color.COLOR_FIXES`."""
     bits: Literal[8, 16] = 8
     """Of the PNG's channels, 8 or 16."""
+    crop: tuple[int, ...] | None = None
+    """(left, top, width, height) of the part of the photo that was restored; None for the whole."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -195,6 +206,7 @@ class Recipe:
             weights_sha256=checked_text("weights_sha256", document.get("weights_sha256", "")),
             color_fix=checked_choice("color_fix", document.get("color_fix", "none"), COLOR_FIXES),
             bits=checked_choice("bits", document.get("bits", 8), BITS),
+            crop=checked_crop(document.get("crop")),
         )
 
     @classmethod

@@ -60,6 +60,6 @@ def pick_scale(width: int, height: int, scale: float | None, size_px: int | None
     if not MIN_SCALE <= needed <= MAX_SCALE:
         raise ValueError(
             f"The picture has {width} x {height} pixels, so a longer side of {size_px} is {needed:.3g} times as long; "
-            f"choose a --size that is {MIN_SCALE:g} to {MAX_SCALE:g} times."
+            f"choose a longer side of {MIN_SCALE:g} to {MAX_SCALE:g} times."
         )
     return needed

@@ -101,6 +101,7 @@ def notes(records: Sequence[Record]) -> tuple[str, ...]:
         said.append("Speed is relative to GenDR in the same run.")
     methods = dict.fromkeys(record.peak.method for record in records if record.peak is not None)
     said.extend(f"Peak memory: {method}." for method in methods if method)
+    said.extend(f"{record.label}: {note}" for record in records for note in record.notes)
     return tuple(said)
 
 
@@ -130,6 +131,7 @@ def to_dict(record: Record) -> dict[str, Any]:
         "peak_bytes": None if peak is None else peak.bytes,
         "reserved_bytes": None if peak is None else peak.reserved,
         "peak_method": None if peak is None else peak.method,
+        "notes": list(record.notes),
         "scores": dict(record.scores.values),
         "missing_scores": dict(record.scores.missing),
         "lpips_net": record.scores.lpips_net,
@@ -157,7 +159,11 @@ def write_csv(records: Sequence[Record], path: Path) -> None:
         for name in METRICS
         if any(name in record.scores.values or name in record.scores.missing for record in records)
     ]
-    plain = [key for key in to_dict(records[0]) if key not in ("scores", "missing_scores", "all_seconds", "settings")]
+    plain = [
+        key
+        for key in to_dict(records[0])
+        if key not in ("scores", "missing_scores", "all_seconds", "notes", "settings")
+    ]
     settings = list(asdict(records[0].settings))
     text = io.StringIO()
     writer = csv.writer(text)

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from comparing import run, stream, values
 from models import save_tiny_family
 from PIL import Image
 
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.compare_tab import CompareTab
-from gendrpix.ui.engine import Engine, Request
+from gendrpix.ui.engine import Engine
 from gendrpix.ui.errors import OUT_OF_MEMORY, UNEXPECTED, spoken
 from gendrpix.ui.guidance_panel import usable
+from gendrpix.ui.request import Request
 from gendrpix.ui.results import Results, save_result
 from gendrpix.ui.samples import example_photos
 
@@ -44,23 +46,19 @@ def photo(tmp_path: Path) -> dict:
     return {"path": str(path), "orig_name": "my photo.png"}
 
 
-def run(tab: CompareTab, photo: dict | None, names: list[str], settings: tuple = SETTINGS) -> list[dict]:
-    return list(tab.run_restorers(photo, names, *settings, progress=lambda *args, **kwargs: None))
-
-
 def value(update: dict) -> object:
     return update["value"]
 
 
 def test_run_streams_input_then_each_result(tab: CompareTab, photo: dict) -> None:
     steps = run(tab, photo, ["gendr-pix*", "gendr", "gendr-adc", "gendr-pix"])
-    shown = [step for step in steps if tab.slider in step]
+    shown = [step for step in steps if tab.viewer.slider in step]
     assert len(shown) == 5  # the input and four results
-    assert value(shown[0][tab.slider])[0] == value(shown[0][tab.slider])[1]
-    labels = [CHOICE_LABELS[name] for name in ("gendr", "gendr-adc", "gendr-pix", "gendr-pix*")]
-    assert [step[tab.right]["value"] for step in shown[1:]] == labels
-    assert shown[-1][tab.right]["choices"] == ["Input (bicubic)", *labels]
-    first, second = (Image.open(path) for path in value(shown[-1][tab.slider]))
+    assert value(shown[0][tab.viewer.slider])[0] == value(shown[0][tab.viewer.slider])[1]
+    labels = [CHOICE_LABELS[name] for name in ("gendr-pix*", "gendr-pix", "gendr-adc", "gendr")]  # quickest first
+    assert [step[tab.viewer.right]["value"] for step in shown[1:]] == labels
+    assert [label for _, label in shown[-1][tab.viewer.right]["choices"]] == ["Input (bicubic)", *labels]
+    first, second = (Image.open(path) for path in value(shown[-1][tab.viewer.slider]))
     assert first.size == second.size == (80, 72)
     assert first.tobytes() != second.tobytes()
     assert steps[0][tab.cancel]["interactive"] and not steps[0][tab.run]["interactive"]
@@ -74,12 +72,12 @@ def test_scorecard_fills_line_by_line(tab: CompareTab, photo: dict) -> None:
     assert "running …" not in tables[2]
     header = tables[-1].splitlines()[0]
     assert all(word in header for word in ("Time", "Speed", "memory", "PIQE", "Grid score", "Device"))
-    assert "1.00×" in tables[-1]
+    assert "×" not in tables[1] and "1.00×" in tables[2]  # the speeds are known when GenDR has run
     assert "float32" in tables[-1]
 
 
 def test_page_says_that_musiq_is_missing(tab: CompareTab, photo: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = tab.engine._get_tools()[1]
+    scorer = tab.handlers.engine._get_tools()[1]
     monkeypatch.setitem(scorer._unavailable, "musiq", "MUSIQ is not available: no network.")
     last = [step for step in run(tab, photo, ["gendr-pix*"]) if tab.table_notes in step][-1]
     assert "MUSIQ is not available: no network." in value(last[tab.table_notes])
@@ -87,40 +85,43 @@ def test_page_says_that_musiq_is_missing(tab: CompareTab, photo: dict, monkeypat
 
 
 def test_pair_can_be_chosen_and_stays(tab: CompareTab, photo: dict) -> None:
-    stream = tab.run_restorers(photo, ["gendr", "gendr-adc", "gendr-pix*"], *SETTINGS, progress=lambda *a, **k: None)
-    for step in stream:
-        if len(step.get(tab.right, {}).get("choices", [])) == 3:
+    running = stream(tab, photo, ["gendr", "gendr-adc", "gendr-pix*"])
+    for step in running:
+        if len(step.get(tab.viewer.right, {}).get("choices", [])) == 3:
             results = step[tab.session]
-            chosen = tab.choose_pair(results, "GenDR-Adc", "GenDR")
-            files, download = chosen[tab.slider], chosen[tab.download]
+            chosen = tab.handlers.choose_pair(results, "GenDR-Pix*", "GenDR-Adc")
+            files, download = chosen[tab.viewer.slider], chosen[tab.download]
             break
-    assert [Path(path).name for path in files] == ["my_photo_gendr-adc.png", "my_photo_gendr.png"]
-    assert download["label"] == "Download GenDR as PNG"
+    assert [Path(path).name for path in files] == ["my_photo_gendr-pix-star.png", "my_photo_gendr-adc.png"]
+    assert download["label"] == "Download GenDR-Adc as PNG"
     assert download["value"] == files[1]
-    for step in stream:
-        if tab.right in step:
-            assert (step[tab.left]["value"], step[tab.right]["value"]) == ("GenDR-Adc", "GenDR")
+    for step in running:
+        if tab.viewer.right in step:
+            assert (step[tab.viewer.left]["value"], step[tab.viewer.right]["value"]) == ("GenDR-Pix*", "GenDR-Adc")
     with pytest.raises(gr.Error, match="no result"):
-        tab.choose_pair(results, "GenDR", "nonsense")
+        tab.handlers.choose_pair(results, "GenDR", "nonsense")
 
 
 def test_guidance_off_turns_pix_into_pix_star(tab: CompareTab, photo: dict) -> None:
-    steps = run(tab, photo, ["gendr-pix", "gendr-pix*"], (1.0, "Off", 1.5, *OFFSETS))
-    assert steps[-2][tab.right]["choices"] == ["Input (bicubic)", "GenDR-Pix*"]
+    steps = run(tab, photo, ["gendr-pix", "gendr-pix*"], scale=1.0, guidance="Off")
+    assert steps[-2][tab.viewer.right]["choices"] == [
+        ("1 Input (bicubic)", "Input (bicubic)"),
+        ("2 GenDR-Pix*", "GenDR-Pix*"),
+    ]
     assert [update["interactive"] for update in usable("Off")] == [False] * 5
     assert [update["interactive"] for update in usable("Plain CFG")] == [True] + [False] * 4
     assert [update["interactive"] for update in usable("PadCFG")] == [True] * 5
 
 
 def test_cancel_keeps_what_is_ready(tab: CompareTab, photo: dict) -> None:
-    stream = tab.run_restorers(photo, ["gendr", "gendr-pix*"], *SETTINGS, progress=lambda *args, **kwargs: None)
-    session = [next(stream) for _ in range(3)][-1][tab.session]
-    stream.close()
-    updates = tab.show_cancelled(session)
+    running = stream(tab, photo, ["gendr", "gendr-pix*"])
+    session = [next(running) for _ in range(3)][-1][tab.session]
+    running.close()
+    updates = tab.handlers.show_cancelled(session)
     assert updates[tab.status] == "Cancelled. 1 finished result kept."
     assert "not run" in value(updates[tab.table])
     assert updates[tab.run]["interactive"]
-    assert tab.show_cancelled(None)[tab.status] == "Cancelled. No restorer had finished."
+    assert tab.handlers.show_cancelled(None)[tab.status] == "Cancelled. No restorer had finished."
     assert run(tab, photo, ["gendr-pix*"])  # the engine is free again
 
 
@@ -150,7 +151,7 @@ def test_broken_photo_gives_a_sentence(tab: CompareTab, tmp_path: Path, name: st
     path = tmp_path / name
     path.write_bytes(broken_files()[name])
     photo = {"path": str(path), "orig_name": name}
-    for call in (lambda: tab.check_photo(photo, 4.0), lambda: run(tab, photo, ["gendr"])):
+    for call in (lambda: tab.handlers.check_photo(*values(tab, photo=photo)), lambda: run(tab, photo, ["gendr"])):
         with pytest.raises(gr.Error) as caught:
             call()
         assert caught.value.message.endswith(".")
@@ -164,9 +165,9 @@ def test_missing_inputs_are_said(tab: CompareTab, photo: dict) -> None:
     with pytest.raises(gr.Error, match="No restorer"):
         run(tab, photo, [])
     with pytest.raises(gr.Error, match="scale is 9"):
-        run(tab, photo, ["gendr"], (9.0, "PadCFG", 1.5, *OFFSETS))
+        run(tab, photo, ["gendr"], scale=9.0)
     with pytest.raises(gr.Error, match="0 to 7"):
-        run(tab, photo, ["gendr"], (2.0, "PadCFG", 1.5, 8, 4, 3, 3))
+        run(tab, photo, ["gendr"], pos_rows=8)
 
 
 def test_missing_weights_are_said(photo: dict, tmp_path: Path) -> None:
@@ -190,8 +191,11 @@ def test_unexpected_errors_are_logged_not_shown(caplog: pytest.LogCaptureFixture
 
 
 def test_photo_sizes_are_told(tab: CompareTab, photo: dict) -> None:
-    assert value(tab.check_photo(photo, 2.5)) == "40 × 36 pixels in, **100 × 90** out"
-    assert tab.check_photo(None, 2.5)["visible"] is False
+    check = tab.handlers.check_photo
+    assert value(check(*values(tab, photo=photo, scale=2.5))) == "40 × 36 pixels in, **100 × 90** out"
+    assert value(check(*values(tab, photo=photo, by_size=True, size_px=100))) == "40 × 36 pixels in, **100 × 90** out"
+    assert "choose a longer side" in value(check(*values(tab, photo=photo, by_size=True, size_px=1000)))
+    assert check(*values(tab, photo=None))["visible"] is False
 
 
 def test_three_examples_are_bundled() -> None:

@@ -1,16 +1,21 @@
 """A result can be made again: by its command, by its Python, from its PNG; and a run can be stopped within a layer."""
 
+import base64
 import shlex
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
+import comparing
 import gradio as gr
 import numpy as np
 import pytest
 import torch
+from comparing import OFFSET_NAMES, as_photo
 from models import save_tiny_family, tiny_pipeline
 from PIL import Image
 
@@ -18,8 +23,9 @@ from gendrpix.images import save_png
 from gendrpix.presets import Recipe
 from gendrpix.recipe import read_entry
 from gendrpix.ui.compare_tab import CompareTab
-from gendrpix.ui.details import CONSISTENCY, DIFFERENCE
-from gendrpix.ui.engine import Engine, Request
+from gendrpix.ui.engine import Engine
+from gendrpix.ui.maps_panel import CONSISTENCY, DIFFERENCE
+from gendrpix.ui.request import Request
 from gendrpix.ui.samples import example_photos
 from gendrpix.ui.share import ONLY_RESIZED, as_command, as_python
 from gendrpix.ui.stopping import Stop, StoppedError, taking_turn, watch
@@ -44,10 +50,9 @@ def tab(home: Path) -> CompareTab:
         return CompareTab(Engine(str(home / "tiny")))
 
 
-def run(tab: CompareTab, photo: Path, names: list[str], kind: str = "PadCFG", truth: dict | None = None) -> list[dict]:
-    asked = {"path": str(photo), "orig_name": photo.name}
-    quiet = lambda *args, **kwargs: None  # noqa: E731
-    return list(tab.run_restorers(asked, names, 2.0, kind, 1.35, *OFFSETS, truth, progress=quiet))
+def run(tab: CompareTab, photo: Path, names: list[str], **settings: object) -> list[dict]:
+    pads = dict(zip(OFFSET_NAMES, OFFSETS, strict=True))
+    return comparing.run(tab, as_photo(photo), names, **{"omega": 1.35, **pads, **settings})
 
 
 def python(*words: str, folder: Path) -> None:
@@ -68,46 +73,48 @@ def guided(tab: CompareTab, home: Path) -> list[dict]:
 
 
 def test_command_and_python_make_the_same_pixels(tab: CompareTab, home: Path, guided: list[dict]) -> None:
-    last = [step for step in guided if tab.slider in step][-1]
-    shown = decoded(last[tab.slider]["value"][1])
-    command = last[tab.details.command]
+    last = [step for step in guided if tab.viewer.slider in step][-1]
+    shown = decoded(last[tab.viewer.slider]["value"][1])
+    command = last[tab.share.command]
     assert command.startswith("python -m gendrpix restore cat.png -o restored --restorer gendr-pix --scale 2 ")
     python(*shlex.split(command)[1:], folder=home)
     assert np.array_equal(decoded(home / "restored" / "cat.png"), shown)
-    python("-c", last[tab.details.python], folder=home)
+    python("-c", last[tab.share.python], folder=home)
     assert np.array_equal(decoded(home / "restored.png"), shown)
 
 
 def test_downloaded_png_carries_its_settings(tab: CompareTab, guided: list[dict]) -> None:
-    last = [step for step in guided if tab.slider in step][-1]
-    path = last[tab.slider]["value"][1]
+    last = [step for step in guided if tab.viewer.slider in step][-1]
+    path = last[tab.viewer.slider]["value"][1]
     recipe = Recipe.from_png(Path(path))
     assert (recipe.restorer, recipe.scale, recipe.guidance.omega) == ("gendr-pix", 2.0, 1.35)
     assert (recipe.guidance.pos_pad, recipe.guidance.neg_pad) == (OFFSETS[:2], OFFSETS[2:])
     assert str(ROOT) not in (read_entry(Path(path)) or "")
-    updates = tab.load_settings(path)
-    assert updates[tab.restorers] == ["gendr-pix"] and updates[tab.scale] == 2.0
+    updates = tab.handlers.load_settings(path)
+    assert updates[tab.restorers] == ["gendr-pix"] and updates[tab.scale]["value"] == 2.0
     assert updates[tab.padcfg.kind] == "PadCFG"
     assert [updates[box]["value"] for box in tab.padcfg.sliders] == [1.35, *OFFSETS]
-    assert updates[tab.loaded]["value"] == "Settings loaded: gendr-pix, scale 2."
+    assert updates[tab.options.loaded]["value"] == "Settings loaded: gendr-pix, scale 2."
 
 
 def test_settings_of_other_weights_are_said(tab: CompareTab, tmp_path: Path) -> None:
     entry = '{"restorer": "gendr-pix", "weights": "mini", "scale": 4, "guidance": null, "weights_sha256": "00"}'
     path = save_png(Image.new("RGB", (8, 8)), tmp_path / "a.png", metadata={"gendrpix": entry})
-    updates = tab.load_settings(str(path))
+    updates = tab.handlers.load_settings(str(path))
     assert updates[tab.restorers] == ["gendr-pix*"]
-    assert "other weights (mini)" in updates[tab.loaded]["value"]
+    assert "other weights (mini)" in updates[tab.options.loaded]["value"]
     with pytest.raises(gr.Error, match="no recipe"):
-        tab.load_settings(str(save_png(Image.new("RGB", (8, 8)), tmp_path / "b.png")))
+        tab.handlers.load_settings(str(save_png(Image.new("RGB", (8, 8)), tmp_path / "b.png")))
 
 
 def test_lines_for_each_kind(tab: CompareTab, home: Path) -> None:
     plain = [
-        step for step in run(tab, home / "cat.png", ["gendr-pix", "gendr-pix*"], "Plain CFG") if tab.session in step
+        step
+        for step in run(tab, home / "cat.png", ["gendr-pix", "gendr-pix*"], guidance="Plain CFG")
+        if tab.session in step
     ]
     results = plain[-1][tab.session]
-    source, guided, star = results.records
+    source, star, guided = results.records
     assert as_command(source, "cat.png", "mini") == as_python(source, "cat.png", "mini") == ONLY_RESIZED
     assert "compare" in as_command(guided, "cat.png", "mini") and "--plain-cfg" in as_command(guided, "cat.png", "mini")
     assert "plain_cfg=True" in as_python(guided, "cat.png", "mini")
@@ -115,15 +122,73 @@ def test_lines_for_each_kind(tab: CompareTab, home: Path) -> None:
     assert "guidance" not in as_python(star, "cat.png", "mini")
 
 
+@pytest.mark.parametrize("names", [["gendr-pix"], ["gendr"]])
+def test_a_part_in_16_bits_is_made_again_to_the_pixel(
+    tab: CompareTab, home: Path, names: list[str], tmp_path: Path
+) -> None:
+    steps = run(tab, home / "cat.png", names, crop=True, side_px=40, across=30, bits=16, color_fix="wavelet", scale=2.5)
+    last = [step for step in steps if tab.viewer.slider in step][-1]
+    file = last[tab.download]["value"]
+    assert Image.open(last[tab.viewer.slider]["value"][1]).size == Image.open(file).size == (100, 100)
+    assert "--crop 18 44 40 40" in last[tab.share.command] and "--bits 16" in last[tab.share.command]
+    wanted = Path(file).read_bytes()
+    assert wanted[24] == 16  # the bit depth in the PNG's header
+    assert (Recipe.from_png(Path(file)).crop, Recipe.from_png(Path(file)).bits) == ((18, 44, 40, 40), 16)
+    (tmp_path / "tiny").symlink_to(home / "tiny")
+    (tmp_path / "cat.png").write_bytes((home / "cat.png").read_bytes())
+    python(*shlex.split(last[tab.share.command])[1:], folder=tmp_path)
+    python("-c", last[tab.share.python], folder=tmp_path)
+    assert pixel_data(tmp_path / "restored" / "cat.png") == pixel_data(tmp_path / "restored.png") == pixel_data(file)
+
+
+def pixel_data(path: Path | str) -> bytes:
+    """The decompressed samples of a PNG, as they are written: Pillow would reduce 16-bit colours to 8."""
+    data, place, packed = Path(path).read_bytes(), 8, b""
+    while place < len(data):
+        size, kind = struct.unpack(">I4s", data[place : place + 8])
+        packed += data[place + 8 : place + 8 + size] if kind == b"IDAT" else b""
+        place += size + 12
+    return zlib.decompress(packed)
+
+
+def test_a_part_is_tried_and_then_the_whole_restored(tab: CompareTab, home: Path) -> None:
+    steps = run(tab, home / "cat.png", ["gendr", "gendr-pix*"], crop=True, side_px=40)
+    results = [step for step in steps if tab.session in step][-1][tab.session]
+    assert steps[-2][tab.whole] == {"value": "GenDR on the whole photo", "visible": True, "__type__": "update"}
+    chosen = tab.handlers.choose_pair(results, "Input (bicubic)", "GenDR-Pix*", CONSISTENCY)
+    assert chosen[tab.whole]["value"] == "GenDR-Pix* on the whole photo"
+    assert chosen[tab.maps.map]["value"].height > 100  # of the part, not of the whole photo
+    whole = list(tab.handlers.run_whole([], None, results, progress=lambda *args, **kwargs: None))
+    shown = [step for step in whole if tab.viewer.slider in step][-1]
+    assert [label for _, label in shown[tab.viewer.right]["choices"]] == ["Input (bicubic)", "GenDR-Pix*"]
+    assert Image.open(shown[tab.viewer.slider]["value"][1]).size == (256, 256)
+    assert shown[tab.whole]["visible"] is False
+    part = decoded(results.files["Input (bicubic)"])
+    assert part.shape == (80, 80, 3)
+
+
+def test_a_page_for_others_holds_both_pictures(tab: CompareTab, home: Path, guided: list[dict]) -> None:
+    results = [step for step in guided if tab.session in step][-1][tab.session]
+    results.photo_name = "<b>cat.png"
+    update = tab.share.write_page(results)
+    text = Path(update["value"]).read_text(encoding="utf-8")
+    results.photo_name = "cat.png"
+    assert update["visible"] and update["value"].endswith(".html")
+    for label, path in results.files.items():
+        assert base64.b64encode(path.read_bytes()).decode() in text and label in text
+    assert "<b>cat" not in text and "&lt;b&gt;cat.png" in text
+    assert "http" not in text  # it opens offline
+
+
 def test_maps_follow_the_pair(tab: CompareTab, guided: list[dict]) -> None:
     results = [step for step in guided if tab.session in step][-1][tab.session]
-    same = tab.choose_pair(results, "GenDR-Pix", "GenDR-Pix", DIFFERENCE)
-    assert "a mean of 0.00%" in same[tab.details.mean]["value"]
-    other = tab.choose_pair(results, "Input (bicubic)", "GenDR-Pix", CONSISTENCY)
-    assert "a mean of 0.00%" not in other[tab.details.mean]["value"]
-    assert other[tab.details.map]["value"].width > 256
-    assert other[tab.details.command].startswith("python -m")
-    assert tab.draw_map(results, "Off")[tab.details.map]["visible"] is False
+    same = tab.handlers.choose_pair(results, "GenDR-Pix", "GenDR-Pix", DIFFERENCE)
+    assert "a mean of 0.00%" in same[tab.maps.mean]["value"]
+    other = tab.handlers.choose_pair(results, "Input (bicubic)", "GenDR-Pix", CONSISTENCY)
+    assert "a mean of 0.00%" not in other[tab.maps.mean]["value"]
+    assert other[tab.maps.map]["value"].width > 256
+    assert other[tab.share.command].startswith("python -m")
+    assert tab.handlers.draw_map(results, "Off")[tab.maps.map]["visible"] is False
 
 
 def test_truth_adds_its_scores(tab: CompareTab, home: Path, tmp_path: Path) -> None:
@@ -171,13 +236,13 @@ def test_waiting_for_a_turn_can_be_stopped() -> None:
 def test_cancel_ends_the_stream(tab: CompareTab, home: Path) -> None:
     request = Request.from_widgets({"path": str(home / "cat.png")}, ["gendr", "gendr-pix*"], 2.0, "Off", 1.0, *OFFSETS)
     stop = Stop()
-    stream = tab.engine.compare(tab.engine.prepare(request), stop)
+    stream = tab.handlers.engine.compare(tab.handlers.engine.prepare(request), stop)
     next(stream)
-    tab.show_cancelled(None, stop)
+    tab.handlers.show_cancelled(None, stop)
     with pytest.raises(StoppedError):
         next(stream)
-    assert tab.engine.restore(
-        tab.engine.prepare(
+    assert tab.handlers.engine.restore(
+        tab.handlers.engine.prepare(
             Request.from_widgets({"path": str(home / "cat.png")}, ["gendr-pix*"], 1.0, "Off", 1.0, *OFFSETS)
         )
     ).size == (128, 128)

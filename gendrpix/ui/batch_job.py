@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from gendrpix.ui.engine import Engine, Photo
+from gendrpix.ui.engine import Engine
+from gendrpix.ui.request import Photo
 from gendrpix.ui.stopping import Stop, StoppedError
 
 if TYPE_CHECKING:

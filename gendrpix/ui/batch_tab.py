@@ -12,8 +12,9 @@ import gradio as gr
 from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA
 from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES, UNGUIDED
 from gendrpix.ui.batch_job import MAX_PICTURES, Batch, key_of
-from gendrpix.ui.engine import Engine, Photo
+from gendrpix.ui.engine import Engine
 from gendrpix.ui.errors import spoken
+from gendrpix.ui.request import Photo
 from gendrpix.ui.samples import check_filled
 from gendrpix.ui.stopping import Stop
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import gradio as gr
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.details import Details
-from gendrpix.ui.engine import COMPUTE, Engine, Photo, Request, figures_alone, scorecard
-from gendrpix.ui.errors import spoken
-from gendrpix.ui.guidance_panel import GuidancePanel, usable
-from gendrpix.ui.results import Results, save_result
+from gendrpix.ui.comparing import Comparing
+from gendrpix.ui.crop_panel import CropPanel
+from gendrpix.ui.engine import COMPUTE, Engine
+from gendrpix.ui.guidance_panel import GuidancePanel
+from gendrpix.ui.history import History
+from gendrpix.ui.maps_panel import Maps
+from gendrpix.ui.options_panel import OptionsPanel
 from gendrpix.ui.samples import photo_input
-from gendrpix.ui.share import recipe_line
-from gendrpix.ui.stopping import Stop
-
-if TYPE_CHECKING:
-    from gendrpix.compare import Record
+from gendrpix.ui.share_panel import SharePanel
+from gendrpix.ui.viewer import Viewer
 
 Updates = dict[Any, Any]
 
@@ -35,24 +33,25 @@ CAUTION = (
 
 
 class CompareTab:
-    """Widgets, wiring and handlers. Built inside a `gr.Blocks`; the handlers return updates keyed by widget."""
+    """Widgets and wiring, built inside a `gr.Blocks`; the handlers are in `gendrpix.ui.comparing`."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
         self.session = gr.State(None)
         self.stop = gr.State(None)
         with gr.Row(elem_id="compare"):  # the style sheet places the three areas
             with gr.Column(min_width=300, elem_id="inputs"):
-                self._build_inputs()
+                self._build_inputs(engine)
             with gr.Column(min_width=300, elem_id="results"):
                 self._build_results()
             with gr.Column(min_width=300, elem_id="padcfg"):
                 self.padcfg = GuidancePanel()
+                self.options = OptionsPanel()
+        self.handlers = Comparing(engine, self)
         self._wire()
 
     # Widgets -------------------------------------------------------------------------------------------------------
 
-    def _build_inputs(self) -> None:
+    def _build_inputs(self, engine: Engine) -> None:
         self.photo = photo_input(
             "Photo",
             "The photo to restore",
@@ -67,64 +66,87 @@ class CompareTab:
             info="Pix* is Pix without guidance: half the work.",
             elem_id="restorers",
         )
-        self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", buttons=[], elem_id="scale")
+        with gr.Group():
+            self.by_size = gr.Radio(
+                [("Scale", False), ("Longer side", True)],
+                value=False,
+                label="Size of the result",
+                elem_id="by-size",
+            )
+            self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Times larger", buttons=[], elem_id="scale")
+            self.size_px = gr.Number(
+                1024, label="Pixels of the longer side", precision=0, minimum=1, visible=False, elem_id="size"
+            )
         self.size_hint = gr.Markdown("", elem_classes="hint", elem_id="size-hint", visible=False)
+        self.expected = gr.Markdown("", elem_classes="hint", elem_id="expected", visible=False)
         with gr.Row():
             self.run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=140)
             self.cancel = gr.Button(
                 "Cancel", variant="secondary", elem_id="cancel", scale=1, min_width=100, interactive=False
             )
-        with gr.Accordion("More: settings from a PNG, ground truth", open=False, elem_id="more"):
-            self.load = gr.UploadButton(
-                "Load settings from PNG", file_types=[".png"], type="filepath", size="md", elem_id="load-settings"
-            )
-            self.loaded = gr.Markdown("", elem_classes="hint", elem_id="loaded", visible=False)
-            self.truth = gr.Image(
-                label="Ground truth of the result's size: adds PSNR, SSIM and LPIPS",
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "clipboard"],
-                height=150,
-                buttons=[],
-                alt_text="The picture as it should be",
-                elem_id="truth",
-            )
+        self.crop = CropPanel(engine)
 
     def _build_results(self) -> None:
-        with gr.Row(visible=False, elem_id="pair") as self.pair:
-            self.left = gr.Dropdown([], label="Left", min_width=120, elem_id="left")
-            self.right = gr.Dropdown([], label="Right", min_width=120, elem_id="right")
         self.empty = gr.HTML(EMPTY, elem_id="empty")
-        self.slider = gr.ImageSlider(
-            label="Left and right",
-            show_label=False,
-            format="png",
-            interactive=False,
-            visible="hidden",  # there from the start, so that its code is loaded when the first picture comes
-            max_height=1000,  # the style sheet keeps the scorecard in view as well
-            buttons=["fullscreen"],
-            elem_id="slider",
-        )
+        self.viewer = Viewer()
         self.status = gr.Markdown("", elem_id="status", elem_classes="hint", min_height=24)
         self.table = gr.Markdown("", visible=False, elem_id="scorecard")
         self.table_notes = gr.Markdown("", visible=False, elem_id="scorecard-notes", elem_classes="hint")
-        self.download = gr.DownloadButton("Download PNG", visible=False, elem_id="download", size="md")
-        self.details = Details()
+        with gr.Row():
+            self.download = gr.DownloadButton("Download PNG", visible=False, elem_id="download", size="md")
+            self.whole = gr.Button("On the whole photo", visible=False, elem_id="whole", size="md")
+        self.maps = Maps()
+        self.history = History()
+        self.share = SharePanel()
         gr.Markdown(CAUTION, elem_id="caution", elem_classes="hint")
 
     # Wiring --------------------------------------------------------------------------------------------------------
 
     @property
-    def settings(self) -> list[Any]:
-        """The inputs of a run, in the order of `_run`'s parameters."""
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of a run by name; links and requests go by these names."""
+        return {
+            "photo": self.photo,
+            "restorers": self.restorers,
+            "by_size": self.by_size,
+            "scale": self.scale,
+            "size_px": self.size_px,
+            **self.padcfg.inputs,
+            **self.crop.inputs,
+            **self.options.inputs,
+        }
+
+    @property
+    def views(self) -> list[Any]:
+        """All that a run updates."""
         return [
-            self.photo,
-            self.restorers,
-            self.scale,
-            self.padcfg.kind,
-            *self.padcfg.sliders,
-            self.truth,
+            self.session,
+            self.stop,
+            self.run,
+            self.cancel,
+            self.whole,
+            self.empty,
+            *self.viewer.widgets,
+            self.status,
+            self.table,
+            self.table_notes,
+            self.download,
+            *self.maps.widgets,
+            *self.history.widgets,
+            *self.share.widgets,
         ]
+
+    def sized(self, scale: float | None, size_px: int | None) -> Updates:
+        """A scale or a longer side that came from elsewhere; neither changes nothing."""
+        if size_px is not None:
+            return {
+                self.by_size: True,
+                self.size_px: gr.update(value=size_px, visible=True),
+                **shown(self.scale, False),
+            }
+        if scale is not None:
+            return {self.by_size: False, self.scale: gr.update(value=scale, visible=True), **shown(self.size_px, False)}
+        return {}
 
     def _wire(self) -> None:
         """Events get the photo as the uploaded file itself (`preprocess=False`): else Gradio would decode it.
@@ -132,181 +154,65 @@ class CompareTab:
         Gradio checks in either case that the file is one that was uploaded.
         """
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        checked = self.photo.change(
-            self.check_photo, [self.photo, self.scale], self.size_hint, preprocess=False, **private
+        handlers, inputs = self.handlers, self.inputs
+        settings, hints = list(inputs.values()), [self.size_hint, self.expected]
+        self.by_size.change(
+            lambda by_size: {**shown(self.scale, not by_size), **shown(self.size_px, by_size)},
+            self.by_size,
+            [self.scale, self.size_px],
+            **private,
         )
-        checked.failure(lambda: (None, gr.update(visible=False)), None, [self.photo, self.size_hint], **private)
-        self.scale.release(self.check_photo, [self.photo, self.scale], self.size_hint, preprocess=False, **private)
-        self.padcfg.kind.input(usable, self.padcfg.kind, self.padcfg.sliders, **private)
+        sizing = [self.by_size.change, self.scale.release, self.size_px.change]
+        placing = [box.change for box in self.crop.inputs.values()]
+        again: dict[str, Any] = {"preprocess": False, "trigger_mode": "always_last", **private}
+        chosen = self.photo.change(handlers.check_photo, settings, self.size_hint, **again)
+        chosen.failure(lambda: (None, *[gr.update(visible=False)] * 2), None, [self.photo, *hints], **private)
+        resized = gr.on([*sizing, *placing], handlers.check_photo, settings, self.size_hint, **again)
+        costly = [self.restorers.change, self.padcfg.kind.change, self.options.repeats.change]
+        for event in (chosen.success, resized.success, partial(gr.on, costly)):
+            event(handlers.forecast, settings, self.expected, **again)
+        self.padcfg.wire()
+        self.crop.wire(self.photo)
+        self.share.wire(self.session, inputs)
+        self._wire_results(private)
+        self._wire_runs(private, settings)
+        options = self.options
+        options.load.upload(handlers.load_settings, options.load, [*settings[1:], options.loaded], **private)
+
+    def _wire_results(self, private: dict[str, Any]) -> None:
+        handlers, viewer, maps = self.handlers, self.viewer, self.maps
         gr.on(
-            [self.left.input, self.right.input],
-            self.choose_pair,
-            [self.session, self.left, self.right, self.details.kind],
-            [self.slider, self.download, *self.details.widgets],
+            [viewer.left.input, viewer.right.input],
+            handlers.choose_pair,
+            [self.session, viewer.left, viewer.right, maps.kind],
+            [viewer.slider, self.download, self.whole, *maps.widgets, *self.share.widgets],
             **private,
         )
-        self.details.kind.input(self.draw_map, [self.session, self.details.kind], self.details.widgets, **private)
-        self.load.upload(
-            self.load_settings,
-            self.load,
-            [self.restorers, self.scale, *self.padcfg.widgets, self.loaded],
-            **private,
-        )
-        views = [
-            self.session,
-            self.pair,
-            self.left,
-            self.right,
-            self.empty,
-            self.slider,
-            self.status,
-            self.table,
-            self.table_notes,
-            self.download,
-            self.run,
-            self.cancel,
-            self.stop,
-            *self.details.widgets,
+        maps.kind.input(handlers.draw_map, [self.session, maps.kind], maps.widgets, **private)
+        history = self.history
+        history.metric.input(history.shown, [history.runs, history.metric], history.widgets, **private)
+
+    def _wire_runs(self, private: dict[str, Any], settings: list[Any]) -> None:
+        handlers, known = self.handlers, [self.history.runs, self.history.metric]
+        how: dict[str, Any] = {
+            "preprocess": False,
+            "api_visibility": "private",
+            "show_progress": "full",
+            "show_progress_on": self.status,
+            "concurrency_id": COMPUTE,
+            "concurrency_limit": 1,
+        }
+        running = [
+            self.run.click(handlers.run_restorers, [*known, *settings], self.views, **how),
+            self.whole.click(handlers.run_whole, [*known, self.session], self.views, **how),
         ]
-        running = self.run.click(
-            self.run_restorers,
-            self.settings,
-            views,
-            preprocess=False,
-            api_visibility="private",
-            show_progress="full",
-            show_progress_on=self.status,
-            concurrency_id=COMPUTE,
-            concurrency_limit=1,
-        )
-        running.failure(self.show_stopped, self.session, views, **private)
+        for event in running:
+            event.failure(handlers.show_stopped, self.session, self.views, **private)
         self.cancel.click(
-            self.show_cancelled, [self.session, self.stop], views, cancels=[running], queue=False, **private
+            handlers.show_cancelled, [self.session, self.stop], self.views, cancels=running, queue=False, **private
         )
 
-    # Handlers ------------------------------------------------------------------------------------------------------
 
-    def check_photo(self, photo: Photo | None, scale: float) -> Any:
-        """Read the photo at once, so that a broken one is refused when it is chosen; tell both sizes."""
-        if photo is None:
-            return gr.update(visible=False)
-        with spoken():
-            return gr.update(value=self.engine.read_sizes(photo, scale), visible=True)
-
-    def choose_pair(self, results: Results | None, left: str, right: str, kind: str = "Off") -> Updates:
-        """Show the two chosen pictures and their map; the right one is what Download saves."""
-        if results is None:
-            return {self.slider: gr.skip()}
-        with spoken():
-            results.choose(left, right)
-            shown = {self.slider: results.pair_files, self.download: self._download(results)}
-            return {**shown, **self.details.shown(results), **self.details.drawn(results, kind)}
-
-    def draw_map(self, results: Results | None, kind: str) -> Updates:
-        """The map of the pictures beside each other."""
-        with spoken():
-            return self.details.drawn(results, kind)
-
-    def load_settings(self, path: str) -> Updates:
-        """Take the settings that a result's PNG carries."""
-        from gendrpix.presets import Recipe
-
-        with spoken():
-            recipe = Recipe.from_png(Path(path))
-            digest = self.engine.digest(recipe.restorer)
-            line = recipe_line(recipe, weights=self.engine.weights_name, weights_sha256=digest)
-            return {
-                self.restorers: [recipe.restorer],
-                self.scale: gr.skip() if recipe.scale is None else recipe.scale,
-                **self.padcfg.taken(recipe),
-                self.loaded: gr.update(value=line, visible=True),
-            }
-
-    def run_restorers(
-        self,
-        photo: Photo | None,
-        restorers: list[str],
-        scale: float,
-        kind: str,
-        omega: float,
-        pos_rows: int,
-        pos_columns: int,
-        neg_rows: int,
-        neg_columns: int,
-        truth: Photo | None = None,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio's way
-    ) -> Iterator[Updates]:
-        """Run: the input first, then each result as it is ready."""
-        offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
-        with spoken():
-            request = Request.from_widgets(photo, restorers, scale, kind, omega, *offsets, truth=truth)
-            yield from self._run(request, progress)
-
-    def _run(self, request: Request, progress: gr.Progress) -> Iterator[Updates]:
-        stop = Stop()
-        yield {**self._buttons(running=True), self.stop: stop, self.status: "", **self.details.reset()}
-        progress(0, desc="Reading the photo")
-        job = self.engine.prepare(request)
-        results = Results(job.labels, request.photo, request.photo_name, self.engine.weights_name)
-        stream = self.engine.compare(job, stop)
-        names = ["the input", *job.labels]
-        for step, name in enumerate(names):
-            progress((step, len(names)), desc=f"Measuring {name}" if step == 0 else f"Running {name}")
-            record = next(stream)
-            entries = self.engine.png_entries(record, request.photo)
-            path = save_result(record.image, results.folder, request.stem, record.name, entries)
-            results.add(figures_alone(record), path)
-            yield {self.session: results, **self._shown(results), **self._scored(results)}
-        yield {**self._buttons(running=False), self.status: summary(results.records)}
-
-    def show_stopped(self, results: Results | None) -> Updates:
-        """After an error: the buttons as before; what is ready stays."""
-        return {**self._buttons(running=False), **self._scored(results, stopped=True), self.status: ""}
-
-    def show_cancelled(self, results: Results | None, stop: Stop | None = None) -> Updates:
-        """Cancel: the computation under way ends within one layer; what is ready stays, said in words."""
-        if stop is not None:
-            stop.set()
-        done = max(0, len(results.labels) - 1) if results else 0
-        kept = f"{done} finished result{'s' * (done != 1)} kept." if done else "No restorer had finished."
-        return {**self.show_stopped(results), self.status: f"Cancelled. {kept}"}
-
-    def _buttons(self, *, running: bool) -> Updates:
-        return {
-            self.run: gr.update(interactive=not running, value="Running …" if running else "Run"),
-            self.cancel: gr.update(interactive=running),
-        }
-
-    def _shown(self, results: Results) -> Updates:
-        left, right = results.pair
-        return {
-            self.empty: gr.update(visible=False),
-            self.pair: gr.update(visible=True),
-            self.slider: gr.update(value=results.pair_files, visible=True),
-            self.left: gr.update(choices=results.labels, value=left),
-            self.right: gr.update(choices=results.labels, value=right),
-            self.download: self._download(results),
-            **self.details.shown(results),
-        }
-
-    def _download(self, results: Results) -> Any:
-        _, label = results.pair
-        path = str(results.files[label])
-        return gr.update(value=path, label=f"Download {label} as PNG", visible=True)
-
-    def _scored(self, results: Results | None, *, stopped: bool = False) -> Updates:
-        if results is None:
-            return {}
-        table = scorecard(results.expected, results.records, stopped=stopped)
-        return {
-            self.table: gr.update(value=table.to_markdown(), visible=True),
-            self.table_notes: gr.update(value=" ".join(table.notes), visible=bool(table.notes)),
-        }
-
-
-def summary(records: list[Record]) -> str:
-    """One sentence once all is done."""
-    fastest = min((record for record in records if record.seconds), key=lambda record: record.seconds or 0.0)
-    if fastest.ratio is None or fastest.ratio <= 1:
-        return "Done."
-    return f"Done. {fastest.label} was the fastest: {fastest.ratio:.1f} times as fast as {CHOICE_LABELS['gendr']}."
+def shown(widget: Any, visible: bool) -> Updates:
+    """Show or hide one widget."""
+    return {widget: gr.update(visible=visible)}

@@ -16,8 +16,9 @@ from gradio.events import api
 from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, checked_number, checked_offset
 from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD, Choice
 from gendrpix.ui.benching import Benching
-from gendrpix.ui.engine import COMPUTE, Engine, Job, Request
+from gendrpix.ui.engine import COMPUTE, Engine
 from gendrpix.ui.errors import spoken
+from gendrpix.ui.request import Job, Request
 from gendrpix.ui.results import Results, save_result
 from gendrpix.ui.stopping import Stop
 from gendrpix.ui.workspace import METRIC_CHOICES, Region, SweepKey, Workspaces

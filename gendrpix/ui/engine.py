@@ -5,16 +5,17 @@ Nothing here may import torch at module level: the page is served first, the cor
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, cast
 
 from gendrpix.specs import CHOICE_LABELS
+from gendrpix.ui.request import Job, Request
 from gendrpix.ui.settings import server_settings
 from gendrpix.ui.stopping import Stop, taking_turn, watch
 
@@ -22,84 +23,15 @@ if TYPE_CHECKING:
     import torch
 
     from gendrpix.compare import CompareSettings, Record, RestorerCache
+    from gendrpix.forecast import Rates
     from gendrpix.images import Limits, Picture
     from gendrpix.pipelines import RestorerPipeline
+    from gendrpix.regions import Box
     from gendrpix.report import Table
     from gendrpix.scores import Scorer
 
-logger = logging.getLogger(__name__)
-
 COMPUTE = "compute"
 """The one concurrency id of every event that computes."""
-
-Photo = Mapping[str, Any]
-"""An uploaded file as Gradio describes it: "path" on this machine, "orig_name" on the visitor's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What one press of Run asks for. Only what is missing is found here; the core checks the values."""
-
-    photo: Path
-    stem: str
-    """The photo's name without its suffix, for the names of the results."""
-    photo_name: str
-    """The photo's own name, as the visitor knows it."""
-    names: tuple[str, ...]
-    scale: float
-    guidance: float | None
-    pos_pad: tuple[int, int]
-    neg_pad: tuple[int, int]
-    plain_cfg: bool
-    truth: Path | None = None
-    """The picture as it should be, if the visitor has it."""
-
-    @classmethod
-    def from_widgets(
-        cls,
-        photo: Photo | None,
-        restorers: Sequence[str] | None,
-        scale: float,
-        guidance: str,
-        omega: float,
-        *offsets: int,
-        truth: Photo | None = None,
-    ) -> Self:
-        """The request behind the widgets' raw values; `offsets`: rows and columns of the good run, then of the bad one.
-
-        Raises ValueError with what is missing.
-        """
-        if not photo:
-            raise ValueError("There is no photo yet. Upload or paste one, or choose an example.")
-        if not restorers:
-            raise ValueError("No restorer is chosen. Tick at least one.")
-        pos_rows, pos_columns, neg_rows, neg_columns = map(int, offsets)
-        return cls(
-            photo=Path(photo["path"]),
-            stem=Path(photo.get("orig_name") or photo["path"]).stem or "photo",
-            photo_name=Path(photo.get("orig_name") or photo["path"]).name,
-            names=tuple(restorers),
-            scale=float(scale),
-            guidance=None if guidance == "Off" else float(omega),
-            pos_pad=(pos_rows, pos_columns),
-            neg_pad=(neg_rows, neg_columns),
-            plain_cfg=guidance == "Plain CFG",
-            truth=Path(truth["path"]) if truth else None,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A request that has been read and checked: the picture, and the restorers in the order they run."""
-
-    picture: Picture
-    names: tuple[str, ...]
-    settings: CompareSettings
-    truth: Picture | None = None
-
-    @property
-    def labels(self) -> list[str]:
-        return [CHOICE_LABELS[name] for name in self.names]
 
 
 class Engine:
@@ -114,35 +46,19 @@ class Engine:
         self._watched: set[int] = set()
         self._digests: dict[str, str] = {}
         self.loaded = False
-        """Whether `load_in_background` has come to its end without an error."""
+        """Whether `gendrpix.ui.loading` has come to its end without an error."""
 
     @property
     def weights_name(self) -> str:
         """How the footer names the weights: a bundled family or hub id as it is, a folder by its own name."""
         return Path(self.weights).resolve().name if Path(self.weights).is_dir() else self.weights
 
-    def load_in_background(self) -> threading.Thread:
-        """Import the core, load weights and metrics in a thread, so that the first run need not wait for them."""
-        thread = threading.Thread(target=self._load, name="gendrpix-load", daemon=True)
-        thread.start()
-        return thread
+    @cached_property
+    def rates(self) -> Rates:
+        """How long restorers have taken on this server."""
+        from gendrpix.forecast import Rates
 
-    def _load(self) -> None:
-        try:
-            from gendrpix.scores import METRICS
-
-            for name in CHOICE_LABELS:
-                self.pipeline(name)
-            for name in self.scorer.names:
-                if not METRICS[name].needs_truth:  # the others are loaded with the first truth
-                    self.scorer.unavailable(name)
-            for name in CHOICE_LABELS:
-                self.digest(name)
-        except Exception as error:  # the first run meets it again and says it to the visitor
-            logger.warning("the restorers could not be loaded ahead of the first run", exc_info=error)
-        else:
-            self.loaded = True
-            logger.info("restorers loaded")
+        return Rates()
 
     def _get_tools(self) -> tuple[RestorerCache, Scorer]:
         from gendrpix.compare import RestorerCache
@@ -207,47 +123,91 @@ class Engine:
 
         return open_picture(path, self.limits)
 
-    def read_sizes(self, photo: Photo, scale: float) -> str:
-        """Read the photo and say its size, the result's and what there is to know. Raises ValueError if refused."""
-        from gendrpix.images import check_output_size, output_size
+    def read(self, request: Request) -> tuple[Picture, Box | None, CompareSettings]:
+        """`settle` for the request's photo."""
+        return self.settle(request, self.open_photo(request.photo))
 
-        picture = self.open_photo(photo["path"])
-        height, width = output_size(picture.height, picture.width, scale)
-        check_output_size(height, width, self.limits)
-        said = [f"{picture.width} × {picture.height} pixels in, **{width} × {height}** out", *picture.notes]
+    def settle(self, request: Request, picture: Picture) -> tuple[Picture, Box | None, CompareSettings]:
+        """What to restore of the photo, where in it that lies, and the settings. Raises ValueError with the reason."""
+        from gendrpix.compare import CompareSettings
+        from gendrpix.images import check_output_size, output_size
+        from gendrpix.recipe import pick_scale
+        from gendrpix.regions import cut, place_box
+
+        box = None
+        if request.region is not None:
+            box = place_box(picture.width, picture.height, **request.region._asdict())
+            picture = cut(picture, box)
+        settings = CompareSettings(
+            scale=pick_scale(picture.width, picture.height, request.scale, request.size_px),
+            guidance=request.guidance,
+            pos_pad=request.pos_pad,
+            neg_pad=request.neg_pad,
+            plain_cfg=request.plain_cfg,
+            repeats=request.repeats,
+            color_fix=request.color_fix,
+        )
+        check_output_size(*output_size(picture.height, picture.width, settings.scale), self.limits)
+        return picture, box, settings
+
+    def read_sizes(self, request: Request) -> str:
+        """Say the photo's size, the result's and what there is to know, or why there can be no such result.
+
+        Raises ValueError where the photo itself is refused.
+        """
+        from gendrpix.images import output_size
+
+        photo = self.open_photo(request.photo)
+        try:
+            picture, box, settings = self.settle(request, photo)
+        except ValueError as error:
+            return f"{photo.width} × {photo.height} pixels in. **{error}**"
+        height, width = output_size(picture.height, picture.width, settings.scale)
+        kind = "pixels in" if box is None else "pixels of the photo in"
+        said = [f"{picture.width} × {picture.height} {kind}, **{width} × {height}** out", *picture.notes]
         return " · ".join(said)
 
-    def png_entries(self, record: Record, photo: Path) -> dict[str, str]:
+    def forecast(self, request: Request) -> str:
+        """Time and memory that a run is expected to take. Raises ValueError, with a proposal, where it cannot fit."""
+        from gendrpix.compare import order_choices
+        from gendrpix.forecast import forecast, in_a_line
+        from gendrpix.images import output_size
+
+        picture, _, settings = self.read(request)
+        names = order_choices(request.names, settings)
+        height, width = output_size(picture.height, picture.width, settings.scale)
+        found = forecast(names, height, width, settings, self.pipeline, self.rates)
+        return in_a_line(found, settings, self.device)
+
+    def png_entries(self, record: Record, photo: Path, box: Box | None = None, bits: int = 8) -> dict[str, str]:
         """The text entries of a result's PNG: its recipe."""
         from gendrpix.recipe import png_entries
         from gendrpix.ui.share import describe, digest_file
 
         digest = self.digest(record.name) if record.device else None
         recipe = describe(record, weights=self.weights_name, weights_sha256=digest, input_sha256=digest_file(photo))
-        return png_entries(recipe)
+        recipe.update({} if box is None else {"crop": box})
+        return png_entries(recipe if bits == 8 else {**recipe, "bits": bits})
 
     def prepare(self, request: Request) -> Job:
         """Read and check everything before anything is computed. Raises ValueError with the reason."""
-        from gendrpix.compare import CompareSettings, check_truth, order_choices
-        from gendrpix.images import check_output_size, output_size
+        from gendrpix.compare import check_truth, order_choices
+        from gendrpix.forecast import check_fits
+        from gendrpix.images import output_size
+        from gendrpix.regions import cut
 
-        settings = CompareSettings(
-            scale=request.scale,
-            guidance=request.guidance,
-            pos_pad=request.pos_pad,
-            neg_pad=request.neg_pad,
-            plain_cfg=request.plain_cfg,
-        )
+        picture, box, settings = self.read(request)
         names = order_choices(request.names, settings)
-        picture = self.open_photo(request.photo)
         height, width = output_size(picture.height, picture.width, settings.scale)
-        check_output_size(height, width, self.limits)
         truth = None if request.truth is None else self.open_photo(request.truth)
         if truth is not None:
+            if box is not None:
+                truth = cut(truth, enlarged(box, settings.scale))
             check_truth(truth, width, height)
         for name in names:
             self.pipeline(name)
-        return Job(picture=picture, names=names, settings=settings, truth=truth)
+        check_fits(names, height, width, settings, self.pipeline)
+        return Job(picture=picture, names=names, settings=settings, truth=truth, box=box)
 
     def compare(self, job: Job, stop: Stop | None = None) -> Iterator[Record]:
         """The input's record, then one for each restorer as it is complete.
@@ -256,13 +216,17 @@ class Engine:
         """
         from gendrpix.compare import compare, input_record
 
-        results = compare(job.picture, job.names, job.settings, self.pipeline, self.scorer, job.truth)
+        order = job.quickest_first
+        results = compare(
+            job.picture, job.names, job.settings, self.pipeline, self.scorer, job.truth, quickest_first=order
+        )
         with self.turn(stop):
             record = input_record(job.picture, job.settings, self.scorer, job.truth)
         yield record
         for _ in job.names:
             with self.turn(stop):
                 record = next(results)
+            self.rates.learn(record)
             yield record
 
     def restore(self, job: Job, stop: Stop | None = None) -> Record:
@@ -285,6 +249,7 @@ class Engine:
                 pos_pad=job.settings.pos_pad,
                 neg_pad=job.settings.neg_pad,
                 plain_cfg=job.settings.plain_cfg,
+                color_fix=job.settings.color_fix,
             )
         return Record(
             name=name,
@@ -306,6 +271,14 @@ def scorecard(expected: Sequence[str], records: Sequence[Record], *, stopped: bo
     states = ("not run",) * len(expected) if stopped else ("running …", *("waiting",) * len(expected))
     pending = zip(expected[len(records) - 1 :], states, strict=False)
     return replace(table, rows=table.rows + tuple((label, state, *blanks) for label, state in pending))
+
+
+def enlarged(box: Box, scale: float) -> tuple[int, int, int, int]:
+    """The region of a truth that belongs to a region of the photo: (left, top, width, height) in its pixels."""
+    from gendrpix.images import output_size
+
+    height, width = output_size(box.height, box.width, scale)
+    return round(box.left * scale), round(box.top * scale), width, height
 
 
 def figures_alone(record: Record) -> Record:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA
 from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD
 from gendrpix.ui.samples import offset_slider
 from gendrpix.ui.share import GUIDANCE_NAMES
@@ -13,6 +14,8 @@ from gendrpix.ui.share import GUIDANCE_NAMES
 if TYPE_CHECKING:
     from gendrpix.presets import Recipe
 
+OMEGA_PRESETS = {"Mild 1": COMPARED_OMEGA, "Crisp 1.25": 1.25, "Sharp 1.5": EXPLORED_OMEGA, "Harsh 2": 2.0}
+"""Omegas by name; the paper names none."""
 GUIDANCE_KINDS = tuple(GUIDANCE_NAMES.values())
 PADCFG_LINE = "Runs Pix twice, shifted differently on its 8-pixel grid, and moves away from the worse run by omega."
 
@@ -31,9 +34,16 @@ class GuidancePanel:
                 container=False,
                 elem_id="guidance",
             )
+            self.preset = gr.Radio(
+                list(OMEGA_PRESETS.items()),
+                value=COMPARED_OMEGA,
+                label="Omega, presets",
+                elem_id="omega-preset",
+                elem_classes="chips",
+            )
             self.omega = gr.Slider(
                 0,
-                3,
+                MAX_OMEGA,
                 value=COMPARED_OMEGA,
                 step=0.05,
                 label="Omega",
@@ -57,6 +67,20 @@ class GuidancePanel:
     def widgets(self) -> list[Any]:
         """All that can be set."""
         return [self.kind, *self.sliders]
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The settings by name."""
+        names = ("guidance", "omega", "pos_rows", "pos_columns", "neg_rows", "neg_columns")
+        return dict(zip(names, self.widgets, strict=True))
+
+    def wire(self) -> None:
+        """The kind says what can be moved; a preset moves omega, and omega shows whether it stands at one."""
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        self.kind.change(usable, self.kind, self.sliders, **private)
+        self.preset.input(lambda omega: omega, self.preset, self.omega, **private)
+        near = lambda omega: omega if omega in OMEGA_PRESETS.values() else None  # noqa: E731
+        self.omega.change(near, self.omega, self.preset, **private)
 
     def taken(self, recipe: Recipe) -> dict[Any, Any]:
         """The recipe's guidance; restorers that use none leave the widgets at PadCFG and their values."""

@@ -28,7 +28,7 @@ def build_page(engine: Engine) -> gr.Blocks:
     with page:
         gr.HTML(HEADER, elem_id="header", container=False)
         with gr.Tab("Compare", elem_id="compare-tab"):
-            CompareTab(engine)
+            compare = CompareTab(engine)
         with gr.Tab("Tuner", elem_id="tuner-tab"):
             TunerTab(engine)
         with gr.Tab("Playground", elem_id="playground-tab"):
@@ -36,6 +36,7 @@ def build_page(engine: Engine) -> gr.Blocks:
         with gr.Tab("Batch", elem_id="batch-tab"):
             BatchTab(engine)
         Endpoints(engine)
+        page.load(compare.handlers.take_link, None, list(compare.inputs.values()), api_visibility="private")
         gr.Markdown(
             f"gendrpix {__version__} · weights: {engine.weights_name} · [the method](https://arxiv.org/abs/2602.10630)",
             elem_id="footer",

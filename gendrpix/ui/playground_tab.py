@@ -10,8 +10,9 @@ import gradio as gr
 
 from gendrpix.presets import EXPLORED_OMEGA
 from gendrpix.specs import CHOICE_LABELS, UNGUIDED
-from gendrpix.ui.engine import COMPUTE, Engine, Job, Photo, scorecard
+from gendrpix.ui.engine import COMPUTE, Engine, scorecard
 from gendrpix.ui.errors import spoken
+from gendrpix.ui.request import Job, Photo
 from gendrpix.ui.samples import check_filled, photo_input
 from gendrpix.ui.stopping import Stop
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from gendrpix.compare import Record
+    from gendrpix.images import Picture
+    from gendrpix.regions import Box
+    from gendrpix.ui.request import Request
 
 
 class Results:
@@ -23,9 +26,19 @@ class Results:
     """
 
     def __init__(
-        self, expected: Sequence[str], source: Path, photo_name: str = "photo.png", weights: str = "mini"
+        self,
+        expected: Sequence[str],
+        source: Path,
+        photo_name: str = "photo.png",
+        weights: str = "mini",
+        *,
+        request: Request | None = None,
+        box: Box | None = None,
     ) -> None:
-        """`expected`: labels of the restorers to come, in the order of the run; the photo's file and its own name."""
+        """`expected`: labels of the restorers to come, in the order of the run; the photo's file and its own name.
+
+        request: what was asked for. box: the part of the photo that was restored; None for the whole.
+        """
         self.expected = tuple(expected)
         self.source = source
         self.photo_name = photo_name
@@ -33,7 +46,11 @@ class Results:
         self.records: list[Record] = []
         self.folder = Path(tempfile.mkdtemp(prefix="gendrpix-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.request = request
+        self.box = box
+        self.bits = 8 if request is None else request.bits
         self.files: dict[str, Path] = {}
+        self.downloads: dict[str, Path] = {}
         self._left = ""
         self._right = ""
         self._chosen = False
@@ -58,13 +75,24 @@ class Results:
         """The figures of the picture on the right."""
         return next(record for record in self.records if record.label == self._right)
 
-    def add(self, record: Record, path: Path) -> None:
+    def open_source(self) -> Picture:
+        """What was restored: the photo, or its part."""
+        from gendrpix.images import open_picture
+        from gendrpix.regions import cut
+
+        picture = open_picture(self.source)
+        return picture if self.box is None else cut(picture, self.box)
+
+    def add(self, record: Record, path: Path, download: Path | None = None) -> None:
         """Take in a finished picture. The first one, the input, is shown on the left, the newest on the right.
 
-        Once the visitor has chosen a pair, that one stays.
+        Once the visitor has chosen a pair, that one stays. download: the file to save, where it is another.
         """
-        self.records.append(record)
+        from gendrpix.compare import relative_to_gendr
+
+        self.records = relative_to_gendr([*self.records, record])
         self.files[record.label] = path
+        self.downloads[record.label] = download or path
         self._left = self._left or record.label
         if not self._chosen:
             self._right = record.label
@@ -78,8 +106,24 @@ class Results:
 
 
 def save_result(image: Image, folder: Path, stem: str, name: str, metadata: Mapping[str, str] | None = None) -> Path:
-    """Write a result as PNG, named after the photo and the restorer; other characters than letters and digits go."""
+    """Write a result as PNG, named after the photo and the restorer."""
     from gendrpix.images import save_png
 
-    plain = re.sub(r"[^\w.-]+", "_", stem)[:80] or "photo"
-    return save_png(image, folder / f"{plain}_{name.replace('*', '-star')}.png", metadata=metadata)
+    return save_png(image, folder / file_name(stem, name), metadata=metadata)
+
+
+def save_16_bits(
+    record: Record, source: Picture, folder: Path, stem: str, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write a fresh record as PNG with 16 bits a channel, with the alpha of what it was restored from."""
+    from gendrpix.images import Picture, save_png
+    from gendrpix.pipelines import enlarged_alpha
+
+    picture = Picture(color=record.pixels, alpha=enlarged_alpha(source, record.pixels))
+    return save_png(picture, folder / file_name(stem, f"{record.name}_16bit"), metadata=metadata, bits=16)
+
+
+def file_name(stem: str, name: str, suffix: str = ".png") -> str:
+    """A file's name of a photo's name and what it shows; other characters than letters and digits go."""
+    plain, shown = (re.sub(r"[^\w.-]+", "_", text)[:80] for text in (stem, name.replace("*", "-star")))
+    return f"{plain or 'photo'}_{shown}{suffix}"

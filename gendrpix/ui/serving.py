@@ -18,6 +18,7 @@ from gendrpix import __version__
 from gendrpix.ui.folder import sweep_often
 from gendrpix.ui.guard import HEALTH, Gate, Guard
 from gendrpix.ui.logs import take_over_uvicorn
+from gendrpix.ui.samples import EXAMPLES
 from gendrpix.ui.settings import ServerSettings
 from gendrpix.ui.stopping import stop_all
 from gendrpix.ui.theme import STYLE_SHEET, build_theme
@@ -55,6 +56,7 @@ class Server:
             theme=build_theme(),
             css_paths=STYLE_SHEET,
             footer_links=["api", "settings"],
+            allowed_paths=[str(EXAMPLES)],  # a link may name one
             max_file_size=settings.max_file_mb * 1_000_000,
             state_session_capacity=settings.max_sessions,
             app_kwargs={

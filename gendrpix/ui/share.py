@@ -13,6 +13,7 @@ from gendrpix.specs import UNGUIDED
 if TYPE_CHECKING:
     from gendrpix.compare import Record
     from gendrpix.presets import Recipe
+    from gendrpix.regions import Box
 
 ONLY_RESIZED = "# The input is only resized; there is nothing to run."
 GUIDANCE_NAMES = {"padcfg": "PadCFG", "plain": "Plain CFG", "none": "Off"}
@@ -52,8 +53,11 @@ def restorer_name(record: Record) -> str:
     return "gendr-pix" if record.name == UNGUIDED else record.name
 
 
-def as_command(record: Record, photo: str, weights: str) -> str:
-    """The command that makes the same pixels on the same machine; `photo`: the picture's name or path there."""
+def as_command(record: Record, photo: str, weights: str, *, box: Box | None = None, bits: int = 8) -> str:
+    """The command that makes the same pixels on the same machine; `photo`: the picture's name or path there.
+
+    box: the part of the photo that was restored. bits: of the PNG.
+    """
     if record.device == "":
         return ONLY_RESIZED
     settings = record.settings
@@ -64,19 +68,20 @@ def as_command(record: Record, photo: str, weights: str) -> str:
         words = ["compare", *words, "--restorers", record.name, "--plain-cfg"]
     else:
         words = ["restore", *words, "--restorer", restorer_name(record)]
-    words += ["--scale", f"{settings.scale:g}"]
+    words += ["--crop", *map(str, box)] if box is not None else []
+    words += ["--scale", exactly(settings.scale)]
     if guided:
         words += ["--guidance", repr(settings.guidance)]
         if not settings.plain_cfg:
             words += ["--pos-pad", *map(str, settings.pos_pad), "--neg-pad", *map(str, settings.neg_pad)]
     words += ["--color-fix", settings.color_fix] if settings.color_fix != "none" else []
-    if weights != "mini":
-        words += ["--weights", weights]
+    words += ["--bits", str(bits)] if bits != 8 else []
+    words += ["--weights", weights] if weights != "mini" else []
     return shlex.join(["python", "-m", "gendrpix", *words])
 
 
-def as_python(record: Record, photo: str, weights: str) -> str:
-    """The lines of Python that make the same pixels on the same machine."""
+def as_python(record: Record, photo: str, weights: str, *, box: Box | None = None, bits: int = 8) -> str:
+    """The lines of Python that make the same pixels on the same machine (`as_command`)."""
     if record.device == "":
         return ONLY_RESIZED
     settings = record.settings
@@ -84,28 +89,42 @@ def as_python(record: Record, photo: str, weights: str) -> str:
     loading = [repr(restorer_name(record))]
     loading += [f"weights={weights!r}"] if weights != "mini" else []
     loading += [f"device={device!r}"] if device != "cpu" else []
-    calling = [repr(photo), f"scale={settings.scale:g}"]
+    source = repr(photo) if box is None else f"cut(open_picture({photo!r}), {tuple(box)})"
+    calling = [source, f"scale={exactly(settings.scale)}"]
     if record.name == "gendr-pix" and settings.guidance is not None:
         calling.append(f"guidance={settings.guidance!r}")
         pads = [f"pos_pad={settings.pos_pad}", f"neg_pad={settings.neg_pad}"]
         calling += ["plain_cfg=True"] if settings.plain_cfg else pads
     calling += [f"color_fix={settings.color_fix!r}"] if settings.color_fix != "none" else []
+    names = ["load_restorer"] + (["cut", "open_picture"] if box is not None else [])
+    saving = ['image.save("restored.png")']
+    if bits != 8:
+        names.append("save_png")
+        calling.append('output_type="pt"')
+        saving = [f'save_png(image, "restored.png", bits={bits})  # without the alpha, if the photo has one']
     return "\n".join(
         [
-            "from gendrpix import load_restorer",
+            f"from gendrpix import {', '.join(sorted(names))}",
             "",
             f"restorer = load_restorer({', '.join(loading)})",
-            f"image = restorer({', '.join(calling)}).images[0]",
-            'image.save("restored.png")',
+            f"image = restorer({', '.join(calling)}).images{'[0]' if bits == 8 else ''}",
+            *saving,
         ]
     )
+
+
+def exactly(scale: float) -> str:
+    """The scale in the fewest digits that read back as the same number."""
+    return f"{scale:g}" if float(f"{scale:g}") == scale else repr(scale)
 
 
 def recipe_line(recipe: Recipe, *, weights: str, weights_sha256: str | None) -> str:
     """What was loaded from a PNG, in a sentence, and a word where these are not its weights."""
     said = f"Settings loaded: {recipe.restorer}, scale {recipe.scale:g}." if recipe.scale else ""
     if recipe.size_px:
-        said = f"Settings loaded: {recipe.restorer}. The PNG names a longer side of {recipe.size_px} px; set the scale."
+        said = f"Settings loaded: {recipe.restorer}, longer side {recipe.size_px} px."
+    if recipe.crop:
+        said += " It shows the part of its photo at {}, {} of {} × {} pixels.".format(*recipe.crop)
     known, used = recipe.weights_sha256, weights_sha256
     other = known != used if known and used else recipe.weights != weights
     return f"{said} It was made with other weights ({recipe.weights or 'not named'})." if other else said

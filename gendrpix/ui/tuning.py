@@ -17,8 +17,9 @@ import gradio as gr
 from gendrpix.presets import PRESETS, Guidance, Kind
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from gendrpix.ui.diagram import draw_pads
-from gendrpix.ui.engine import Engine, Photo
+from gendrpix.ui.engine import Engine
 from gendrpix.ui.errors import spoken
+from gendrpix.ui.request import Photo
 from gendrpix.ui.samples import check_filled
 from gendrpix.ui.stopping import Stop
 from gendrpix.ui.workspace import Region, SweepKey, Workspace, Workspaces

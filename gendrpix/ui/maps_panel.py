@@ -1,4 +1,4 @@
-"""What can be unfolded below a comparison: maps of differences, and how to make the right picture again."""
+"""Maps of where the pictures beside each other differ, unfolded below a comparison."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from gendrpix.ui.results import Results
-from gendrpix.ui.share import as_command, as_python
 
 OFF, CONSISTENCY, DIFFERENCE = "Off", "Consistency", "Difference"
 MAPS_LINE = (
@@ -17,8 +16,8 @@ MAPS_LINE = (
 Updates = dict[Any, Any]
 
 
-class Details:
-    """Two accordions, hidden until there is a result."""
+class Maps:
+    """An accordion, hidden until there is a result."""
 
     def __init__(self) -> None:
         with gr.Accordion("Maps: where the pictures differ", open=False, visible=False, elem_id="maps") as self.maps:
@@ -43,26 +42,15 @@ class Details:
                 alt_text="Heat map with its scale in percent of the full range",
                 elem_id="map",
             )
-        with gr.Accordion("Make this result again", open=False, visible=False, elem_id="again") as self.again:
-            gr.Markdown(
-                "Gives the same pixels on the same machine. Write your photo's path for its name. "
-                "The PNG carries these settings too.",
-                elem_classes="hint",
-            )
-            self.command = copied("Command", 2, "command")
-            self.python = copied("Python", 5, "python")
 
     @property
     def widgets(self) -> list[Any]:
         """All that `shown` updates."""
-        return [self.maps, self.kind, self.mean, self.map, self.again, self.command, self.python]
+        return [self.maps, self.kind, self.mean, self.map]
 
-    def shown(self, results: Results) -> Updates:
-        """The right picture's command and Python."""
-        lines = {self.command: as_command, self.python: as_python}
-        record = results.right_record
-        made = {box: write(record, results.photo_name, results.weights) for box, write in lines.items()}
-        return {self.maps: gr.update(visible=True), self.again: gr.update(visible=True), **made}
+    def shown(self) -> Updates:
+        """There is something to compare."""
+        return {self.maps: gr.update(visible=True)}
 
     def reset(self) -> Updates:
         """No map, as at the start of a run."""
@@ -79,17 +67,10 @@ class Details:
         left, right = results.pair
         shown = open_picture(results.files[right], SCORED).color
         if kind == CONSISTENCY:
-            values = consistency(shown, open_picture(results.source).color)
+            values = consistency(shown, results.open_source().color)
             said = f"{right}, reduced, against your photo: a mean of {float(values.mean()):.2%} of the full range."
         else:
             values = difference(open_picture(results.files[left], SCORED).color, shown)
             said = f"{left} against {right}: a mean of {float(values.mean()):.2%} of the full range."
         drawn = gr.update(value=draw_heat(values), visible=True)
         return {self.mean: gr.update(value=said, visible=True), self.map: drawn}
-
-
-def copied(label: str, lines: int, elem_id: str) -> gr.Textbox:
-    """A text to be copied."""
-    return gr.Textbox(
-        label=label, lines=lines, max_lines=lines + 3, buttons=["copy"], interactive=False, elem_id=elem_id
-    )

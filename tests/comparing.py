@@ -1,0 +1,30 @@
+"""Runs of the compare tab without a browser."""
+
+from pathlib import Path
+from typing import Any
+
+from gendrpix.ui.compare_tab import CompareTab
+
+OFFSET_NAMES = ("pos_rows", "pos_columns", "neg_rows", "neg_columns")
+
+
+def as_photo(path: Path | str) -> dict[str, str]:
+    """A file as Gradio describes an upload."""
+    return {"path": str(path), "orig_name": Path(path).name}
+
+
+def values(tab: CompareTab, **settings: Any) -> list[Any]:
+    """What the inputs hold: as they stand at first, but for `settings`."""
+    assert settings.keys() <= tab.inputs.keys()
+    return [settings.get(name, widget.value) for name, widget in tab.inputs.items()]
+
+
+def run(tab: CompareTab, photo: dict | None, restorers: list[str], **settings: Any) -> list[dict]:
+    """All updates of one press of Run; scale 2 unless told otherwise."""
+    return list(stream(tab, photo, restorers, **settings))
+
+
+def stream(tab: CompareTab, photo: dict | None, restorers: list[str], **settings: Any) -> Any:
+    """The same, one by one."""
+    given = values(tab, photo=photo, restorers=restorers, **{"scale": 2.0, **settings})
+    return tab.handlers.run_restorers([], None, *given, progress=lambda *args, **kwargs: None)
