@@ -11,12 +11,14 @@ import torch
 from training.losses import (
     discriminator_loss,
     draw_offsets,
+    draw_padding,
     draw_zoom,
     generator_loss,
     harmonics_mask,
     l1_loss,
     mfs_loss,
     randpad,
+    unpad,
     zoomed,
 )
 
@@ -116,10 +118,18 @@ def test_offsets_cover_all_64_and_depend_on_nothing_but_seed_index_and_stream() 
     assert draw_offsets(range(50), 1, 1) != drawn[:50]
 
 
-def test_zoom_is_drawn_from_its_range_by_seed_and_index_alone() -> None:
-    drawn = [draw_zoom([index, 7], 0, (0.5, 1.0)) for index in range(200)]
+def test_zoom_is_drawn_from_its_range_by_seed_and_step_alone() -> None:
+    drawn = [draw_zoom(step, 0, (0.5, 1.0)) for step in range(200)]
     assert 0.5 <= min(drawn) < 0.52 and 0.98 < max(drawn) <= 1.0
-    assert drawn[5] == draw_zoom([5], 0, (0.5, 1.0)) != draw_zoom([5], 1, (0.5, 1.0))
+    assert drawn[5] == draw_zoom(5, 0, (0.5, 1.0)) != draw_zoom(5, 1, (0.5, 1.0))
+
+
+def test_padding_comes_in_its_share_of_the_steps_and_is_undone() -> None:
+    drawn = [draw_padding(step, [2 * step, 2 * step + 1], 0, 0.25) for step in range(400)]
+    assert 0.18 < sum(offsets is not None for offsets in drawn) / 400 < 0.32
+    assert draw_padding(0, [1], 0, 0.0) is None and draw_padding(0, [1], 0, 1.0) == draw_offsets([1], 0, 5)
+    y, offsets = random_pictures(), [(3, 0), (7, 5)]
+    assert torch.equal(unpad(randpad(y, offsets), offsets, 32, 40), y)
 
 
 def test_zoomed_takes_an_8_pixel_pattern_off_its_period() -> None:

@@ -112,7 +112,7 @@ def test_an_autoencoder_can_be_continued(tmp_path: Path, photos: Path) -> None:
     "options",
     [
         ["--backbone", "none"],
-        ["--backbone", "gendr", "--no-randpad", "--perceptual-zoom", "0.5", "1.0"],
+        ["--backbone", "gendr", "--no-randpad", "--perceptual-zoom", "0.5", "1.0", "--padded-probability", "1"],
         ["--perceptual", "none", "--mfs-weight", "0", "--real", "teacher"],
         ["--distill-weight", "0", "--loop.ema-decay", "0"],
         ["--loop.gradient-checkpointing", "--loop.mixed-precision", "bf16"],

@@ -228,6 +228,9 @@ class PixConfig(AdversarialConfig):
     finish_crops: int = 0
     """Crops to which `conv_out` is fitted once more by least squares when training ends, near where it stands: takes
     out the 8-pixel pattern that noisy steps leave. 0: not."""
+    padded_probability: float = 0.0
+    """Share of the steps in which the student restores pictures padded by random offsets, as PadCFG will ask of it: it
+    meets the odd sizes and all phases of the 8-pixel grid. 0 as in the paper."""
     randpad: bool = True
     """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
 
@@ -235,6 +238,8 @@ class PixConfig(AdversarialConfig):
         low, high = self.perceptual_zoom
         if not 0.0 < low <= high <= 1.0:
             raise ValueError(f"perceptual_zoom is {low} {high}, expected 0 < low <= high <= 1.")
+        if not 0.0 <= self.padded_probability <= 1.0:
+            raise ValueError(f"padded_probability is {self.padded_probability}, expected 0 to 1.")
 
 
 def _mini(steps: int, **changes: object) -> LoopConfig:

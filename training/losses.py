@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gendrpix.guidance import pad
+from gendrpix.guidance import crop, pad
 from gendrpix.images import resize
 from gendrpix.specs import PATCH, Offset
 
@@ -63,9 +63,19 @@ def draw_offsets(indices: Iterable[int], seed: int, stream: int) -> list[Offset]
     return offsets
 
 
-def draw_zoom(indices: Sequence[int], seed: int, zoom: tuple[float, float]) -> float:
-    """One factor for a batch, uniform in `zoom`: a function of (seed, its first sample's index)."""
-    return float(np.random.default_rng((seed, indices[0], 3)).uniform(*zoom))
+def draw_zoom(step: int, seed: int, zoom: tuple[float, float]) -> float:
+    """One factor for all of a step, uniform in `zoom`: a function of (seed, step)."""
+    return float(np.random.default_rng((seed, step, 3)).uniform(*zoom))
+
+
+def draw_padding(step: int, indices: Sequence[int], seed: int, probability: float) -> list[Offset] | None:
+    """Offsets by which the student sees a step's samples padded, or None where it sees them as they are.
+
+    Which of the two is a function of (seed, step), with `probability` for the first; the offsets are `draw_offsets`'.
+    """
+    if np.random.default_rng((seed, step, 4)).random() >= probability:
+        return None
+    return draw_offsets(indices, seed, 5)
 
 
 def zoomed(y: Tensor, factor: float) -> Tensor:
@@ -85,6 +95,11 @@ def randpad(y: Tensor, offsets: Sequence[Offset]) -> Tensor:
             f"RandPad got {len(offsets)} offsets for a batch of {y.shape[0]}; expected one for each sample."
         )
     return torch.cat([pad(sample[None], offset) for sample, offset in zip(y, offsets, strict=True)])
+
+
+def unpad(y: Tensor, offsets: Sequence[Offset], height: int, width: int) -> Tensor:
+    """The inverse of `randpad`: (B, 3, H+8, W+8) => (B, 3, height, width)."""
+    return torch.cat([crop(sample[None], offset, height, width) for sample, offset in zip(y, offsets, strict=True)])
 
 
 @lru_cache(maxsize=16)

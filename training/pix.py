@@ -30,12 +30,14 @@ from training.leastsquares import fit_conv_out
 from training.losses import (
     discriminator_loss,
     draw_offsets,
+    draw_padding,
     draw_zoom,
     generator_loss,
     l1_loss,
     mfs_loss,
     positives,
     randpad,
+    unpad,
     zoomed,
 )
 from training.perceptual import build_perceptual_loss
@@ -139,7 +141,11 @@ def train(config: PixConfig) -> Path:
 
             # Generator phase
             keep_trainable(heads, trainable=False)
-            y_student = student(batch["lq"], prompts[negative.long()]).float()
+            padding = draw_padding(step, indices, loop.seed, config.padded_probability)
+            x = batch["lq"] if padding is None else randpad(batch["lq"], padding)
+            y_student = student(x, prompts[negative.long()]).float()
+            if padding is not None:
+                y_student = unpad(y_student, padding, *batch["lq"].shape[-2:])
             distill, truth = l1_loss(y_student, y_teacher), l1_loss(y_student, y_truth)
             reference = y_truth if config.real == "truth" else y_teacher
             mfs = mfs_loss(y_student, reference, config.mfs_radius)
@@ -149,7 +155,7 @@ def train(config: PixConfig) -> Path:
             if not config.randpad:
                 fake_offsets = real_offsets = [(0, 0)] * len(indices)
             if perceptual_loss is not None and config.perceptual_weight:
-                zoom = draw_zoom(indices, loop.seed, config.perceptual_zoom)
+                zoom = draw_zoom(step, loop.seed, config.perceptual_zoom)
                 views = [zoomed(randpad(y, fake_offsets), zoom) for y in (y_student, reference)]
                 perceptual = perceptual_loss(views[0], views[1])
                 loss = loss + config.perceptual_weight * perceptual
