@@ -1,5 +1,6 @@
 # make app    create .venv, install what the app needs, start the page
 # make test   the same environment and the test requirements, then lint, types, tests
+# make space  what a Hugging Face Space needs, assembled in build/space and checked
 # Another interpreter: make app PYTHON=python3.12
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: app test lint types unit install install-test clean
+.PHONY: app test lint types unit space install install-test clean
 
 app: install
 	$(BIN)/python app.py
@@ -24,6 +25,10 @@ types: install-test
 
 unit: install-test
 	$(BIN)/pytest
+
+space: install
+	rm -rf build/space
+	$(BIN)/python deploy/space.py build/space
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
