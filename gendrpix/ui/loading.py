@@ -14,6 +14,7 @@ from functools import partial
 
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.engine import Engine
+from gendrpix.ui.zerogpu import on_zero_gpu
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +25,16 @@ YIELD_S = 0.01
 
 
 def load_in_background(engine: Engine) -> threading.Thread:
-    """Begin, and give back the thread."""
+    """Begin, unless all is loaded, and give back the thread."""
     thread = threading.Thread(target=load, args=(engine,), name="gendrpix-load", daemon=True)
     thread.start()
     return thread
 
 
 def load(engine: Engine) -> None:
-    """All steps; what fails is said in the log, and met again by the first run, which says it to the visitor."""
+    """All steps, once; what fails is said in the log, and met by the first run again, which says it to the visitor."""
+    if engine.loaded:
+        return
     try:
         for step in steps(engine):
             with engine.turn():
@@ -46,7 +49,8 @@ def load(engine: Engine) -> None:
 
 def steps(engine: Engine) -> Iterator[Callable[[], object]]:
     """What there is to do, in the order in which a visitor needs it."""
-    for act in (engine.pipeline, partial(warm, engine), engine.digest):
+    warming = () if on_zero_gpu() else (partial(warm, engine),)  # there nothing may run before the GPU is lent
+    for act in (engine.pipeline, *warming, engine.digest):
         for name in CHOICE_LABELS:
             yield partial(act, name)
     from gendrpix.scores import METRICS

@@ -37,9 +37,18 @@ def build_page(engine: Engine) -> gr.Blocks:
             BatchTab(engine)
         Endpoints(engine)
         page.load(compare.handlers.take_link, None, list(compare.inputs.values()), api_visibility="private")
-        gr.Markdown(
-            f"gendrpix {__version__} · weights: {engine.weights_name} · [the method](https://arxiv.org/abs/2602.10630)",
-            elem_id="footer",
-            elem_classes="hint",
+        footer = gr.Markdown(footer_line(engine.weights_name), elem_id="footer", elem_classes="hint")
+        page.load(
+            lambda: footer_line(engine.describe_weights()),
+            None,
+            footer,
+            api_visibility="private",
+            show_progress="hidden",
+            queue=False,
         )
     return page
+
+
+def footer_line(weights: str) -> str:
+    """Version, weights, source of the method."""
+    return f"gendrpix {__version__} · weights: {weights} · [the method](https://arxiv.org/abs/2602.10630)"
