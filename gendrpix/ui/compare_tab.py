@@ -209,7 +209,7 @@ class CompareTab:
         for event in running:
             event.failure(handlers.show_stopped, self.session, self.views, **private)
         self.cancel.click(
-            handlers.show_cancelled, [self.session, self.stop], self.views, cancels=running, queue=False, **private
+            handlers.show_cancelled, [self.session, self.stop], self.views, cancels=[*running], queue=False, **private
         )
 
 

@@ -33,7 +33,7 @@ class Run:
         assert record.seconds is not None
         settings, (width, height) = record.settings, record.size
         words = [record.label]
-        if record.branches is not None or record.name == "gendr-pix":
+        if record.name == "gendr-pix" and settings.guidance is not None:
             words.append(f"ω {settings.guidance:g}" + (" plain" if settings.plain_cfg else ""))
             if not settings.plain_cfg:
                 words.append("{},{} / {},{}".format(*settings.pos_pad, *settings.neg_pad))
