@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import statistics
 import threading
@@ -29,8 +30,8 @@ GRID_MIN_PX = 64
 """Shortest side for the grid score: harmonics must stand apart by more than their ring's radius."""
 SSIM_MIN_PX = 11
 """Side of SSIM's Gaussian window, in pixels."""
-SSIM_STRIP_PX = 32
-"""Rows of windows that SSIM computes at once: pyiqa takes a kilobyte a pixel for them."""
+SSIM_STRIP_PX = 128
+"""Rows of windows that SSIM computes at once, so that its memory does not grow with the picture's height."""
 FLOOR = 1e-6
 """Amplitude added in the grid score, far below the noise of 8-bit rounding: a flat picture scores 0 dB."""
 SAMPLE_S = 0.002
@@ -55,19 +56,34 @@ def psnr_y(image: Tensor, truth: Tensor) -> float:
 def ssim_y(image: Tensor, truth: Tensor) -> float:
     """SSIM on Y (BT.601, rounded to 8 bits as MATLAB does), 11 x 11 Gaussian window, no border crop; batch mean.
 
-    image, truth: (B, 3, H, W) float in [-1, 1], at least 11 pixels a side.
+    image, truth: (B, 3, H, W) float in [-1, 1], at least 11 pixels a side. pyiqa's formula with the window as two
+    passes of 11 taps: pyiqa's own takes 121 in float64, several times as long as every other metric here.
     """
-    from pyiqa.archs.ssim_arch import SSIM
+    from pyiqa.archs.func_util import preprocess_rgb
 
     check_pair(image, truth)
     check_side(image, SSIM_MIN_PX, "SSIM")
-    metric = SSIM(test_y_channel=True, color_space="ycbcr")
     total, num_rows = 0.0, image.shape[-2] - SSIM_MIN_PX + 1
     for top in range(0, num_rows, SSIM_STRIP_PX):  # the map's rows, each window whole in one strip
         count = min(SSIM_STRIP_PX, num_rows - top)
         rows = slice(top, top + count + SSIM_MIN_PX - 1)
-        total += count * float(metric(unit_range(image[..., rows, :]), unit_range(truth[..., rows, :])).mean())
+        a, b = (preprocess_rgb(unit_range(x[..., rows, :]), True, 255, "ycbcr").double() for x in (image, truth))
+        total += count * float(_ssim_map(a, b).mean())
     return total / num_rows
+
+
+def _ssim_map(a: Tensor, b: Tensor) -> Tensor:
+    """(B, 1, H, W) float64 in [0, 255], both => (B, 1, H - 10, W - 10): Wang et al. 2004, negatives set to 0."""
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    taps = torch.exp(-((torch.arange(SSIM_MIN_PX, dtype=a.dtype) - SSIM_MIN_PX // 2) ** 2) / (2 * 1.5**2))
+    stacked = torch.stack([a, b, a * a, b * b, a * b])  # (5, B, 1, H, W)
+    for dim in (-1, -2):
+        length = stacked.shape[dim] - SSIM_MIN_PX + 1
+        shifted = (stacked.narrow(dim, i, length) * float(tap / taps.sum()) for i, tap in enumerate(taps))
+        stacked = functools.reduce(Tensor.add_, shifted)
+    mean_a, mean_b, square_a, square_b, product = stacked
+    contrast = (2 * (product - mean_a * mean_b) + c2) / (square_a - mean_a**2 + square_b - mean_b**2 + c2)
+    return (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1) * contrast.relu()
 
 
 def unit_range(x: Tensor) -> Tensor:

@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     plain = {"out": tmp_path / "out", "pairs": pairs, "restorers": (), "metrics": FAST, "crops": 0}
     refusals = {
         "Peer lacks 1 of 2 results": {"outputs": (f"Peer={peer}",)},
-        "expected NAME=FOLDER": {"outputs": ("peer",)},
+        "--outputs got 'peer'; expected NAME=PLACE": {"outputs": ("peer",)},
         "name 'Bicubic', which is taken": {"outputs": (f"Bicubic={peer}",)},
         "--against is 'gendr'; expected one of bicubic": {"against": "gendr"},
         "gendr-pix needs --guidance": {"restorers": ("gendr-pix",), "guidance": ()},

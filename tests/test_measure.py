@@ -53,14 +53,14 @@ def test_ssim_follows_its_definition() -> None:
     assert ssim_y(image, truth) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("height", [11, 42, 43, 97])
-def test_ssim_in_strips_is_that_of_the_whole_picture(height: int) -> None:
+@pytest.mark.parametrize("height", [11, 138, 139, 300])
+def test_ssim_in_strips_is_pyiqas_of_the_whole_picture(height: int) -> None:
     from pyiqa.archs.ssim_arch import SSIM
 
     truth = torch.cat([natural(height, 40, seed=1), natural(height, 40, seed=2)])
     image = (truth + 0.1 * torch.randn_like(truth)).clamp(-1, 1)
     whole = SSIM(test_y_channel=True, color_space="ycbcr")((image + 1) / 2, (truth + 1) / 2)
-    assert ssim_y(image, truth) == pytest.approx(float(whole.mean()), abs=1e-12)
+    assert ssim_y(image, truth) == pytest.approx(float(whole.mean()), abs=1e-6)  # its window is rounded to float32
 
 
 def test_identical_pictures_get_the_best_scores() -> None:

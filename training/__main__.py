@@ -23,6 +23,7 @@ TOOLS: Mapping[str, str] = {
     "evaluate": "EvaluateConfig",
     "interpolate": "InterpolateConfig",
     "preview": "PreviewConfig",
+    "survey": "SurveyConfig",
 }
 """Module of `training`, with a function of the same name => the class of its settings."""
 

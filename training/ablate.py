@@ -28,7 +28,8 @@ from training.cases import Cases, degraded_cases, degraded_pictures
 from training.config import PRESETS, DataConfig, PixConfig
 from training.data import PhotoFolder
 from training.entrants import Entrant, make_entrants
-from training.evaluate import make_headings, score_all
+from training.evaluate import score_all
+from training.evaluate_report import make_headings
 from training.tables import CONFIDENCE, NUM_RESAMPLES, Interval, Row, bootstrap, incomplete_notes, summarise
 
 logger = logging.getLogger(__name__)

@@ -1,16 +1,16 @@
-"""What an evaluation compares: resizers, the restorers of a weights folder, folders of ready-made results."""
+"""What an evaluation compares: resizers, a weights folder's restorers, networks of others, ready-made results."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
 from PIL import Image
 
 from gendrpix.compare import (
@@ -24,8 +24,11 @@ from gendrpix.compare import (
     run_choice,
     score_image,
 )
+from gendrpix.guidance import Branches, mix
 from gendrpix.images import open_picture, output_size, resize, to_pil
-from gendrpix.measure import timed
+from gendrpix.measure import measure_peak, timed
+from gendrpix.peers import NcnnNetwork
+from gendrpix.recipe import digest_weights
 from gendrpix.scores import Scorer
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.weights import find_restorer_folder
@@ -35,6 +38,8 @@ Choice = Literal["bicubic", "lanczos", "gendr", "gendr-adc", "gendr-pix", "gendr
 CHOICES: tuple[str, ...] = get_args(Choice)
 RESIZERS = {"bicubic": "Bicubic", "lanczos": "Lanczos"}
 TRUTH = "truth"
+DIGITS = 12
+"""Of the SHA-256 over a restorer's files that a report shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +81,21 @@ def make_entrants(
             entrants.append(Entrant(name=choice, label=RESIZERS[choice], run=run))
             continue
         cache(choice)
-        digest = weights_digest(find_restorer_folder(restorer_of(choice), cache.weights))
+        digest = digest_weights(find_restorer_folder(restorer_of(choice), cache.weights))[:DIGITS]
         omegas = tuple(dict.fromkeys(guidance)) if choice == "gendr-pix" else (None,)
         kinds = tuple(dict.fromkeys(attention)) or (None,)
+        first = {
+            kind: Restorer(choice, dataclasses.replace(settings, guidance=omegas[0]), cache, kind) for kind in kinds
+        }
         for omega, kind in product(omegas, kinds):
-            guided = dataclasses.replace(settings, guidance=omega)
+            run = first[kind] if omega is None or omega == omegas[0] else Remix(first[kind], omega)
             name = f"{choice}@{omega:g}" if omega is not None and len(omegas) > 1 else choice
             label = CHOICE_LABELS[choice] + ("" if omega is None else f" (ω {omega:g})")
             entrants.append(
                 Entrant(
                     name=f"{name}/{kind}" if len(kinds) > 1 else name,
                     label=f"{label}, {kind}" if len(kinds) > 1 else label,
-                    run=Restorer(choice, guided, cache, kind),
+                    run=run,
                     weights=digest,
                 )
             )
@@ -102,6 +110,12 @@ class Restorer:
     ) -> None:
         self.choice, self.settings, self.cache, self.attention = choice, settings, cache, attention
         self._warm_sizes: set[tuple[int, int]] = set()
+        self._last: tuple[str, Record] | None = None
+
+    def latest(self, case: Case) -> Record:
+        """The record of a case, restored without scores where it was not the last one."""
+        name, record = self._last or ("", None)
+        return record if record is not None and name == case.name else self(case, Scorer(()))
 
     def __call__(self, case: Case, scorer: Scorer) -> Record:
         """The record of one case. Raises ValueError where the truth's size does not fit."""
@@ -114,7 +128,27 @@ class Restorer:
         pipeline = self.cache(self.choice)
         if self.attention is not None:  # each time: entrants share the pipeline
             pipeline.set_attention(self.attention)
-        return run_choice(case.photo, self.choice, settings, pipeline, scorer, case.truth)
+        record = run_choice(case.photo, self.choice, settings, pipeline, scorer, case.truth)
+        self._last = (case.name, record)
+        return record
+
+
+class Remix:
+    """PadCFG at a further omega, mixed from the branches that `first` has just computed; its time is theirs."""
+
+    def __init__(self, first: Restorer, omega: float) -> None:
+        self.first, self.omega = first, omega
+
+    def __call__(self, case: Case, scorer: Scorer) -> Record:
+        """The record of one case, equal to a run of its own."""
+        record = self.first.latest(case)
+        assert record.branches is not None
+        dtype = getattr(torch, record.dtype)  # in which a run of its own would mix them
+        restored = mix(Branches(*(branch.to(dtype) for branch in record.branches)), self.omega).clamp(-1, 1)
+        settings = dataclasses.replace(record.settings, guidance=self.omega)
+        mixed = ready_record(record.name, record.label, to_pil(restored), settings, case, scorer)
+        measured = {key: getattr(record, key) for key in ("seconds", "all_seconds", "peak", "device", "dtype")}
+        return dataclasses.replace(mixed, branches=record.branches, **measured)
 
 
 def run_resizer(choice: str, settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
@@ -157,22 +191,63 @@ def _without_truth(case: Case) -> Case:
     return dataclasses.replace(case, truth=None)
 
 
-def output_entrants(
-    words: Sequence[str], cases: Cases, settings: CompareSettings, *, common: bool = False
-) -> tuple[list[Entrant], Cases]:
-    """Entrants for NAME=FOLDER, folders of ready-made results named as the cases are, and the cases they all have.
+def ncnn_entrants(words: Sequence[str], settings: CompareSettings) -> list[Entrant]:
+    """Entrants for NAME=MODEL.param, networks of others, loaded now and timed as the restorers are, on the CPU.
 
-    Raises ValueError for a malformed word, a taken name, and missing results unless `common` restricts the set.
+    Raises ValueError for a malformed word, a taken name or a network that cannot be loaded.
     """
-    entrants: list[Entrant] = []
-    taken = {name.casefold() for name in (TRUTH, *CHOICES, *RESIZERS.values(), *CHOICE_LABELS.values())}
+    entrants = []
+    for name, place in split_words("--ncnn", words, taken_names()):
+        run = partial(run_network, name, NcnnNetwork(Path(place)), settings)
+        entrants.append(Entrant(name=name, label=name, run=run))
+    return entrants
+
+
+def run_network(name: str, network: NcnnNetwork, settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
+    """The record of one case. Raises ValueError where the network's factor is another than the evaluation's."""
+    height, width = output_size(case.photo.height, case.photo.width, settings.scale)
+    check_truth(case.truth, width, height)
+    with measure_peak("cpu") as peak:
+        timing = timed(lambda: network(case.photo.color), "cpu", warmup=settings.warmup, repeats=settings.repeats)
+    check_result_size(name, case.name, timing.result.shape[-2:], (height, width), settings.scale)
+    record = ready_record(name, name, to_pil(timing.result), settings, case, scorer)
+    measured = {"seconds": timing.seconds, "all_seconds": timing.all_seconds, "peak": peak}
+    return dataclasses.replace(record, **measured, device=describe_device(torch.device("cpu")))
+
+
+def taken_names() -> set[str]:
+    """Names in lower case that results of others may not have."""
+    return {name.casefold() for name in (TRUTH, *CHOICES, *RESIZERS.values(), *CHOICE_LABELS.values())}
+
+
+def split_words(option: str, words: Sequence[str], taken: set[str]) -> Iterator[tuple[str, str]]:
+    """NAME=PLACE => (name, place); each name is added to `taken`. Raises ValueError for others, and taken names."""
     for word in words:
         name, equals, place = word.partition("=")
         if not (name and equals and place):
-            raise ValueError(f"--outputs got {word!r}; expected NAME=FOLDER.")
+            raise ValueError(f"{option} got {word!r}; expected NAME=PLACE, a name and a path.")
         if name.casefold() in taken:
-            raise ValueError(f"--outputs got the name {name!r}, which is taken; choose another.")
+            raise ValueError(f"{option} got the name {name!r}, which is taken; choose another.")
         taken.add(name.casefold())
+        yield name, place
+
+
+def output_entrants(
+    words: Sequence[str],
+    cases: Cases,
+    settings: CompareSettings,
+    *,
+    common: bool = False,
+    others: Sequence[Entrant] = (),
+) -> tuple[list[Entrant], Cases]:
+    """Entrants for NAME=FOLDER, folders of ready-made results named as the cases are, and the cases they all have.
+
+    others: entrants whose names are taken as well.
+    Raises ValueError for a malformed word, a taken name, and missing results unless `common` restricts the set.
+    """
+    entrants: list[Entrant] = []
+    taken = taken_names() | {other.name.casefold() for other in others}
+    for name, place in split_words("--outputs", words, taken):
         files = named_pictures(Path(place))
         missing = [case for case in cases.loaders if case not in files]
         if len(missing) == len(cases):
@@ -191,20 +266,15 @@ def output_entrants(
 
 def _score_file(name: str, files: dict[str, Path], settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
     color = open_picture(files[case.name]).color
-    height, width = output_size(case.photo.height, case.photo.width, settings.scale)
-    if color.shape[-2:] != (height, width):
-        raise ValueError(
-            f"{name}'s result {files[case.name].name} has {color.shape[-1]} x {color.shape[-2]} pixels; "
-            f"expected {width} x {height}, {settings.scale:g} times its input."
-        )
+    expected = output_size(case.photo.height, case.photo.width, settings.scale)
+    check_result_size(name, files[case.name].name, color.shape[-2:], expected, settings.scale)
     return ready_record(name, name, to_pil(color), settings, case, scorer)
 
 
-def weights_digest(folder: Path) -> str:
-    """The first 12 digits of the SHA-256 over the UNet's weight files, to tell candidates apart."""
-    digest = hashlib.sha256()
-    for path in sorted((folder / "unet").glob("*.safetensors")):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:12]
+def check_result_size(name: str, file: str, size: Sequence[int], expected: Sequence[int], scale: float) -> None:
+    """Raise ValueError unless a result of others, (height, width), has the size that the evaluation asks for."""
+    if tuple(size) != tuple(expected):
+        raise ValueError(
+            f"{name}'s result {file} has {size[1]} x {size[0]} pixels; "
+            f"expected {expected[1]} x {expected[0]}, {scale:g} times its input."
+        )

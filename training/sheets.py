@@ -11,8 +11,12 @@ import torch.nn.functional as F
 from PIL import ImageDraw
 from torch import Tensor
 
+from gendrpix.compare import SCORED, Record
+from gendrpix.images import open_picture
 from gendrpix.plots import ACCENT, INK, PAPER, Crop, crops_sheet, label_font
 from gendrpix.scores import METRICS
+from training.cases import Case
+from training.entrants import TRUTH
 from training.tables import Row, by_restorer, summarise
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 RANKED_BY = ("lpips", "psnr", "piqe", "niqe")
 """By which metric cases are called bad: the first that was computed."""
+TILE_PX = 256
+"""Side of a crop on a sheet, as near as a whole factor comes."""
 
 
 def pick_pictures(rows: Sequence[Row], restorer: str, count: int) -> dict[str, str]:
@@ -44,6 +50,39 @@ def pick_pictures(rows: Sequence[Row], restorer: str, count: int) -> dict[str, s
     }
 
 
+class Cuts:
+    """The same crop of every entrant's result, one crop a picture, kept while an evaluation runs."""
+
+    def __init__(self, judged: str, side_px: int) -> None:
+        """judged: whose results choose the crops and, by their scores, the pictures that are shown."""
+        self.judged, self.side_px = judged, side_px
+        self._cuts: dict[str, dict[str, PIL.Image.Image]] = {}
+
+    def add(self, case: Case, records: Mapping[str, Record], labels: Mapping[str, str]) -> None:
+        """Cut one case's results, entrant => record, shown in that order under their labels; the truth goes last."""
+        result = open_picture(records[self.judged].image, SCORED).color
+        crop = find_crop(result, None if case.truth is None else case.truth.color, self.side_px)
+        ordered = sorted(records, key=lambda name: name == TRUTH)  # from left to right: input to truth
+        self._cuts[case.name] = {labels[name]: records[name].image.convert("RGB").crop(crop.box) for name in ordered}
+
+    def sheet(self, rows: Sequence[Row], label: str, count: int, *, columns: int = 0) -> PIL.Image.Image:
+        """The chosen pictures below each other (`pick_pictures`), enlarged a whole number of times to about 256 pixels.
+
+        label: how the captions call who is judged. columns: at most that many crops side by side, the others below
+        them; 0 for all.
+        """
+        stacked = []
+        for name, why in pick_pictures(rows, self.judged, count).items():
+            cuts = self._cuts[name]
+            whole = Crop(left=0, top=0, side_px=next(iter(cuts.values())).width)
+            caption = f"{name} ({label}, {why})" if why else name
+            labels, step = list(cuts), columns or len(cuts)
+            for start in range(0, len(labels), step):
+                shown = {each: cuts[each] for each in labels[start : start + step]}
+                stacked.append(("" if start else caption, shown, whole))
+        return stack_rows(stacked, tile_px=self.side_px * max(1, round(TILE_PX / self.side_px)))
+
+
 def find_crop(result: Tensor, truth: Tensor | None, side_px: int) -> Crop:
     """The square where the result is furthest from the truth, or without one, where it has the most detail.
 
@@ -63,23 +102,24 @@ def find_crop(result: Tensor, truth: Tensor | None, side_px: int) -> Crop:
 
 
 def stack_rows(
-    rows: Sequence[tuple[str, Mapping[str, PIL.Image.Image], Crop]], *, tile_px: int = 256
+    rows: Sequence[tuple[str, Mapping[str, PIL.Image.Image], Crop]], *, tile_px: int = TILE_PX
 ) -> PIL.Image.Image:
     """One row a picture: a caption, then the same crop of every result, enlarged pixel by pixel.
 
-    rows: (caption, label => RGB picture, crop). Raises ValueError for no rows.
+    rows: (caption, label => RGB picture, crop); without a caption a row goes on with the one above. Raises ValueError
+    for no rows.
     """
     if not rows:
         raise ValueError("There is nothing to show; give at least one picture.")
-    caption_px = max(12, tile_px // 16) * 2
+    line_px = max(12, tile_px // 16) * 2
     sheets = [crops_sheet(pictures, [crop], tile_px=tile_px) for _, pictures, crop in rows]
-    width = max(sheet.width for sheet in sheets)
-    whole = PIL.Image.new("RGB", (width, sum(sheet.height + caption_px for sheet in sheets)), PAPER)
-    pen, font, top = ImageDraw.Draw(whole), label_font(caption_px // 2), 0
-    for (caption, _, _), sheet in zip(rows, sheets, strict=True):
-        pen.text((8, top + caption_px / 2), caption, fill=INK, font=font, anchor="lm")
-        whole.paste(sheet, (0, top + caption_px))
-        top += sheet.height + caption_px
+    heights = [sheet.height + line_px * bool(caption) for (caption, _, _), sheet in zip(rows, sheets, strict=True)]
+    whole = PIL.Image.new("RGB", (max(sheet.width for sheet in sheets), sum(heights)), PAPER)
+    pen, font, top = ImageDraw.Draw(whole), label_font(line_px // 2), 0
+    for (caption, _, _), sheet, height in zip(rows, sheets, heights, strict=True):
+        pen.text((8, top + line_px / 2), caption, fill=INK, font=font, anchor="lm")
+        whole.paste(sheet, (0, top + height - sheet.height))
+        top += height
     return whole
 
 

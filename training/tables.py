@@ -71,6 +71,12 @@ class Interval:
         low, high = (None if math.isnan(end) else end for end in (self.low, self.high))
         return {"mean": self.mean, "low": low, "high": high, "num_pictures": self.num_pictures}
 
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Interval:
+        """What `to_dict` gave."""
+        low, high = (math.nan if plain[end] is None else plain[end] for end in ("low", "high"))
+        return cls(mean=plain["mean"], low=low, high=high, num_pictures=plain["num_pictures"])
+
 
 def bootstrap(
     values: Sequence[float],
@@ -159,13 +165,15 @@ class CsvTable:
         self._file.flush()
 
 
-def summary_table(rows: Sequence[Row], headings: Mapping[str, str]) -> Table:
+def summary_table(rows: Sequence[Row], headings: Mapping[str, str], *, intervals: bool = True) -> Table:
     """Mean and interval of every metric that at least one restorer has; mean time; largest peak memory.
 
-    A restorer without any figure has no line, as the truth where only distances to it are computed.
+    A restorer without any figure has no line, as the truth where only distances to it are computed; time and memory
+    have no column where nobody's was measured. intervals: False for the means alone.
     """
     summary = summarise(rows)
     shown = [name for name in METRICS if any(name in of_one for of_one in summary.values())]
+    measured = any(row.seconds is not None for row in rows)
     lines = []
     for name, of_one in by_restorer(rows).items():
         times = [row.seconds for row in of_one if row.seconds is not None]
@@ -175,12 +183,12 @@ def summary_table(rows: Sequence[Row], headings: Mapping[str, str]) -> Table:
         lines.append(
             (
                 of_one[0].label,
-                *_cells(summary[name], shown),
-                format_seconds(sum(times) / len(times)) if times else DASH,
-                format_bytes(max(peaks)) if peaks else DASH,
+                *_cells(summary[name], shown, intervals=intervals),
+                *((format_seconds(sum(times) / len(times)) if times else DASH,) if measured else ()),
+                *((format_bytes(max(peaks)) if peaks else DASH,) if measured else ()),
             )
         )
-    header = ("Restorer", *(headings[name] for name in shown), "Time", "Peak memory")
+    header = ("Restorer", *(headings[name] for name in shown), *(("Time", "Peak memory") if measured else ()))
     return Table(header=header, rows=tuple(lines))
 
 
@@ -193,8 +201,14 @@ def difference_table(rows: Sequence[Row], against: str, headings: Mapping[str, s
     return Table(header=(f"Minus {labels[against]}", *(headings[name] for name in shown)), rows=lines)
 
 
-def _cells(of_one: Mapping[str, Interval], shown: Sequence[str], *, signed: bool = False) -> list[str]:
-    return [of_one[name].to_text(METRICS[name].digits, signed=signed) if name in of_one else DASH for name in shown]
+def _cells(
+    of_one: Mapping[str, Interval], shown: Sequence[str], *, signed: bool = False, intervals: bool = True
+) -> list[str]:
+    def text(name: str) -> str:
+        digits = METRICS[name].digits
+        return of_one[name].to_text(digits, signed=signed) if intervals else f"{of_one[name].mean:.{digits}f}"
+
+    return [text(name) if name in of_one else DASH for name in shown]
 
 
 def incomplete_notes(rows: Sequence[Row]) -> list[str]:
@@ -232,3 +246,17 @@ def to_document(rows: Sequence[Row], header: Mapping[str, Any], against: str) ->
             for row in rows
         ],
     }
+
+
+def from_document(document: Mapping[str, Any]) -> list[Row]:
+    """The rows of a document that `to_document` made, with the labels in its header."""
+    labels = document["labels"]
+    return [
+        Row(
+            label=labels[row["restorer"]],
+            values=row["scores"],
+            missing=row["missing_scores"],
+            **{column: row[column] for column in FIXED_COLUMNS},
+        )
+        for row in document["rows"]
+    ]

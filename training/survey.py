@@ -1,0 +1,207 @@
+"""`python -m training survey`: evaluations on several sets, shown as one Markdown page with small pictures.
+
+Each set is an evaluation of its own (`training.evaluate`) in a folder of `--work`. What is finished there is not
+computed again while settings, weights and pictures stay the same; a set that fails leaves the others, and the page
+says why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gendrpix import __version__
+from gendrpix.images import find_pictures
+from gendrpix.recipe import digest_weights
+from gendrpix.scores import LpipsNet
+from gendrpix.specs import NEG_PAD, POS_PAD, Offset
+from gendrpix.weights import find_restorer_folder
+from training.cases import named_pictures
+from training.checkpoint import replace_text
+from training.degradation import find_preset
+from training.entrants import CHOICES, Choice, split_words
+from training.evaluate import EvaluateConfig, Loaded, evaluate, load
+from training.survey_page import Section, write_page
+
+logger = logging.getLogger(__name__)
+
+REQUEST_FILE = "request.json"
+"""In a set's folder: what was asked for when it was finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyConfig:
+    """On which sets, who, and where the page goes. At least one set is needed."""
+
+    out: Path
+    """Folder of the page: README.md and a WebP picture for each set. Earlier ones there are replaced."""
+    work: Path
+    """Folder of the evaluations, one for each set, with every figure as CSV and JSON."""
+    truths: tuple[Path, ...] = ()
+    """Folders of ground truths, each evaluated under every degradation."""
+    degradations: tuple[str, ...] = ("bicubic", "photo")
+    pairs: tuple[Path, ...] = ()
+    """Folders with lq and hq. Time and memory are measured on these."""
+    photos: tuple[Path, ...] = ()
+    """Folders of real pictures without a truth."""
+    outputs: tuple[str, ...] = ()
+    """NAME=FOLDER of ready-made results of the pairs or photos. Where it has only some of a set's pictures, they are
+    compared on those, as a set of their own."""
+    ncnn: tuple[str, ...] = ()
+    """NAME=MODEL.param, networks of others in ncnn's format, run and timed here."""
+    scale: int = 4
+    seed: int = 0
+    """Of the degradations."""
+    pictures: int = 0
+    """Use that many of each set, evenly spread over the sorted names; 0 uses all."""
+    restorers: tuple[Choice, ...] = ("bicubic", "lanczos", "gendr", "gendr-adc", "gendr-pix", "gendr-pix*")
+    weights: str = "mini"
+    """A bundled family, a folder or a hub id."""
+    guidance: tuple[float, ...] = (1.0, 1.25, 1.5)
+    """PadCFG's omega for gendr-pix, a line each."""
+    pos_pad: Offset = POS_PAD
+    neg_pad: Offset = NEG_PAD
+    metrics: tuple[str, ...] = ("psnr", "ssim", "lpips", "niqe", "piqe", "grid")
+    lpips_net: LpipsNet = "squeeze"
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    crops: int = 4
+    """Pictures shown of each set, half of them the worst."""
+    crop_px: int = 104
+    """Side of the crops, in pixels of the result; shown enlarged a whole number of times to about 256 pixels."""
+    picture_kb: int = 1100
+    """What all pictures of the page may weigh together."""
+
+    def __post_init__(self) -> None:
+        if not (self.truths or self.pairs or self.photos):
+            raise ValueError("There is nothing to evaluate; give at least one of --truths, --pairs and --photos.")
+        if self.truths and not self.degradations:
+            raise ValueError("--truths need --degradations; give at least one, bicubic for instance.")
+        for degradation in self.degradations:
+            find_preset(degradation)
+        if self.crops < 1 or self.picture_kb < 1:
+            raise ValueError(
+                f"crops is {self.crops} and picture_kb {self.picture_kb}; expected at least 1, and at least 1."
+            )
+
+
+def survey(config: SurveyConfig) -> Path:
+    """Evaluate every set and write the page; gives back its path.
+
+    Raises ValueError for settings that do not fit, at once; for sets that failed, when the page of the others is there.
+    """
+    sets = list(plan_sets(config))
+    loaded = load(sets[0][1])
+    sections = [run_set(name, settings, loaded) for name, settings in sets]
+    failed = [section for section in sections if section.error]
+    said = "; ".join(f"{section.name}: {section.error}" for section in failed)
+    if len(failed) == len(sections):
+        raise ValueError(f"No set could be evaluated, and no page was written ({said}).")
+    page = write_page(config, sections)
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(sections)} sets failed ({said}). {page} shows the others.")
+    return page
+
+
+# The sets ----------------------------------------------------------------------------------------------------------
+
+
+def plan_sets(config: SurveyConfig) -> Iterator[tuple[str, EvaluateConfig]]:
+    """Name => settings of each evaluation, in the page's order. Raises ValueError for outputs that fit no set."""
+    shared = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(EvaluateConfig) if field.name in SHARED
+    }
+    shared["crop_columns"] = CROP_COLUMNS
+    for folder in config.truths:
+        for number, degradation in enumerate(config.degradations):
+            name = f"{slug(folder)}-{degradation}"
+            yield (
+                name,
+                EvaluateConfig(
+                    out=config.work / name,
+                    truths=folder,
+                    degradation=degradation,
+                    seed=config.seed,
+                    timing=False,  # pictures of many sizes: warming up each would be half the work
+                    reconstruction=number == 0,  # the truths are the same
+                    **shared,
+                ),
+            )
+    fits: dict[str, bool] = {}
+    for option, folders in (("pairs", config.pairs), ("photos", config.photos)):
+        for folder in folders:
+            whole, partial = sort_outputs(config.outputs, folder / "lq" if option == "pairs" else folder)
+            fits.update(dict.fromkeys([*whole, *partial], True))
+            given: dict[str, Any] = {
+                option: folder,
+                "timing": option == "pairs",
+                "reconstruction": False,
+                **shared,
+            }
+            yield slug(folder), EvaluateConfig(out=config.work / slug(folder), outputs=whole, **given)
+            for word in partial:
+                name = f"{slug(folder)}-{word.partition('=')[0]}"
+                yield name, EvaluateConfig(out=config.work / name, outputs=(*whole, word), common=True, **given)
+    for word in config.outputs:
+        if word not in fits:
+            raise ValueError(f"--outputs {word} has results for none of the pairs and photos; name them as the inputs.")
+
+
+CROP_COLUMNS = 4
+"""Crops side by side: a page is some 900 pixels wide."""
+SHARED = (
+    *("scale", "pictures", "restorers", "weights", "guidance", "pos_pad", "neg_pad", "metrics", "lpips_net"),
+    *("device", "dtype", "crops", "crop_px", "ncnn"),
+)
+"""Settings that every evaluation of a survey has in common, of the same name in both."""
+
+
+def slug(folder: Path) -> str:
+    """The folder's name, as a file's name."""
+    return folder.resolve().name.lower().replace(" ", "-")
+
+
+def sort_outputs(words: Sequence[str], inputs: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The NAME=FOLDER with a result for every picture of `inputs`, and those with results for some."""
+    if not inputs.is_dir():
+        return (), ()  # which the evaluation will say
+    names = set(named_pictures(inputs))
+    places = [place for _, place in split_words("--outputs", words, set())]
+    have = [names & set(named_pictures(Path(place))) for place in places]
+    whole = tuple(word for word, found in zip(words, have, strict=True) if found == names)
+    return whole, tuple(word for word, found in zip(words, have, strict=True) if found and found != names)
+
+
+def run_set(name: str, settings: EvaluateConfig, loaded: Loaded) -> Section:
+    """One evaluation, unless the same is there already. A failure of its input or of the run is kept as a sentence."""
+    finished = settings.out / REQUEST_FILE
+    try:
+        asked = describe_request(settings)
+        if finished.is_file() and json.loads(finished.read_text(encoding="utf-8")) == asked:
+            logger.info("%s is there already", name)
+        else:
+            finished.unlink(missing_ok=True)
+            evaluate(dataclasses.replace(settings, overwrite=True), loaded)
+            replace_text(finished, json.dumps(asked, indent=2, ensure_ascii=False) + "\n")
+        document = json.loads((settings.out / "scores.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError, RuntimeError) as error:
+        logger.warning("%s failed: %s", name, error)
+        return Section(name=name, folder=settings.out, error=str(error) or type(error).__name__)
+    return Section(name=name, folder=settings.out, document=document)
+
+
+def describe_request(settings: EvaluateConfig) -> dict[str, Any]:
+    """What decides an evaluation's figures: settings, weights, the pictures by name, size and time of change."""
+    plain = {key: str(value) for key, value in dataclasses.asdict(settings).items() if key not in ("out", "overwrite")}
+    restorers = dict.fromkeys(name.removesuffix("*") for name in settings.restorers if name in CHOICES[2:])
+    weights = {name: digest_weights(find_restorer_folder(name, settings.weights)) for name in restorers}
+    places = [settings.truths, settings.pairs, settings.photos]
+    places += [Path(word.partition("=")[2]) for word in settings.outputs]
+    files = [file for place in places if place is not None for file in find_pictures([place])]
+    pictures = {str(file): [file.stat().st_size, file.stat().st_mtime] for file in files}
+    return {"gendrpix": __version__, "settings": plain, "weights": weights, "pictures": pictures}
