@@ -200,8 +200,9 @@ def describe_request(settings: EvaluateConfig) -> dict[str, Any]:
     plain = {key: str(value) for key, value in dataclasses.asdict(settings).items() if key not in ("out", "overwrite")}
     restorers = dict.fromkeys(name.removesuffix("*") for name in settings.restorers if name in CHOICES[2:])
     weights = {name: digest_weights(find_restorer_folder(name, settings.weights)) for name in restorers}
-    places = [settings.truths, settings.pairs, settings.photos]
-    places += [Path(word.partition("=")[2]) for word in settings.outputs]
-    files = [file for place in places if place is not None for file in find_pictures([place])]
+    folders = [settings.truths, settings.photos]
+    folders += [settings.pairs / side for side in ("lq", "hq")] if settings.pairs else []
+    folders += [Path(word.partition("=")[2]) for word in settings.outputs]
+    files = [file for folder in folders if folder is not None for file in find_pictures([folder])]
     pictures = {str(file): [file.stat().st_size, file.stat().st_mtime] for file in files}
     return {"gendrpix": __version__, "settings": plain, "weights": weights, "pictures": pictures}
