@@ -83,7 +83,8 @@ def _ssim_map(a: Tensor, b: Tensor) -> Tensor:
         stacked = functools.reduce(Tensor.add_, shifted)
     mean_a, mean_b, square_a, square_b, product = stacked
     contrast = (2 * (product - mean_a * mean_b) + c2) / (square_a - mean_a**2 + square_b - mean_b**2 + c2)
-    return (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1) * contrast.relu()
+    structure: Tensor = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1) * contrast.relu()
+    return structure
 
 
 def unit_range(x: Tensor) -> Tensor:

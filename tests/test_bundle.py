@@ -56,3 +56,40 @@ def test_a_missing_run_is_named_and_nothing_is_written(runs: Path, tmp_path: Pat
     with pytest.raises(ValueError, match=r"pix has no finished weights of gendr-pix"):
         bundle(BundleConfig(runs=runs, out=tmp_path / "mini"))
     assert not (tmp_path / "mini").exists()
+
+
+def test_cards_tell_the_phases_and_the_perceptual_features(runs: Path, tmp_path: Path) -> None:
+    """pix is a mixture of `plain` and `sharp`; `sharp` went on from `plain`, and that from weights without a run."""
+    last = runs / "pix" / "config.json"
+    settings = json.loads(last.read_text(encoding="utf-8"))
+    plain = {**settings, "perceptual": "none", "start": "/somewhere/mini/gendr-pix"}
+    sharp = {**settings, "perceptual": "lpips-squeeze", "start": str(runs / "plain" / "weights" / "gendr-pix")}
+    for name, one in (("plain", plain), ("sharp", sharp)):
+        (runs / name).mkdir()
+        (runs / name / "config.json").write_text(json.dumps(one), encoding="utf-8")
+    shares = [{"source": name, "share": 0.5, "sha256": "0" * 12} for name in ("plain", "sharp")]
+    last.write_text(json.dumps({**plain, "interpolation": shares}), encoding="utf-8")
+    out = bundle(BundleConfig(runs=runs, out=tmp_path / "mini", limits="none are known.", notes="It rained."))
+    card = (out / "gendr-pix" / "README.md").read_text(encoding="utf-8")
+    told = [line for line in card.splitlines() if line[:3] in ("1. ", "2. ", "3. ", "4. ")]
+    assert [line.split("`")[1] for line in told] == ["plain", "sharp", "pix"]
+    assert "continuing `mini/gendr-pix`" in told[0] and "perceptual" not in told[0]
+    assert "continuing `plain`" in told[1] and "perceptual (lpips-squeeze) 1" in told[1]
+    assert "0.5 of `plain`" in told[2]
+    assert "| perceptual features | LPIPS's SqueezeNet 1.1: a metric with the same features proves less" in card
+    assert "degradation `photo`" in told[0] and "none are known." in card and "It rained." in card
+    assert str(tmp_path) not in card and "/somewhere" not in card
+    card = (out / "autoencoder" / "README.md").read_text(encoding="utf-8")
+    assert "| perceptual features | none |" in card and "degradation `" not in card
+
+
+def test_the_photos_are_named_beside_the_weights(runs: Path, tmp_path: Path) -> None:
+    table = tmp_path / "photos.csv"
+    table.write_text("photo,licence\ncat.jpg,CC0\n", encoding="utf-8")
+    out = bundle(BundleConfig(runs=runs, out=tmp_path / "mini", attribution=table))
+    assert (out / "ATTRIBUTION.csv").read_text(encoding="utf-8") == table.read_text(encoding="utf-8")
+    bundle(BundleConfig(runs=runs, out=out))  # an earlier list stays
+    assert (out / "ATTRIBUTION.csv").is_file()
+    with pytest.raises(ValueError, match="--attribution a CSV"):
+        bundle(BundleConfig(runs=runs, out=tmp_path / "other", attribution=tmp_path / "none.csv"))
+    assert not (tmp_path / "other").exists()

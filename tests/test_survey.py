@@ -102,7 +102,7 @@ def test_a_set_that_fails_is_said_and_the_others_are_shown(
     assert (config.work / "cameras" / "scores.csv").exists()  # what was done is kept
     words = ["survey", "--out", str(tmp_path / "p"), "--work", str(tmp_path / "w2"), "--photos", str(tmp_path / "none")]
     assert main([*words, "--restorers", "bicubic", "--metrics", "grid"]) == 1
-    assert "is no folder; give a folder of pictures" in capsys.readouterr().err
+    assert "'none' is not there; check the path" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()  # nothing to show, no page
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import torch
 from gendrpix.pipelines import PIPELINES
 from gendrpix.vetting import write_sums
 from gendrpix.weights import load_autoencoder
-from training.checkpoint import replace_saved
-from training.interpolate import RECORD, describe_record
+from training.checkpoint import replace_saved, replace_text
+from training.history import describe_losses, describe_phase, describe_trunks, find_phases, read_settings
 
 STAGES = {"autoencoder": "autoencoder", "gendr": "teacher", "gendr-adc": "adc", "gendr-pix": "pix"}
 """Folder in the bundle => stage, and folder in the runs."""
@@ -27,7 +26,7 @@ tags: [super-resolution, image-restoration]
 # gendrpix mini: {name}
 
 {role} Stage `{stage}` of gendrpix's training, preset `{preset}`; no released weights were used. {parameters:.2f}M
-parameters, fp16 safetensors. The table is the last phase's configuration; what else there was stands below it.
+parameters, fp16 safetensors. The table is the last phase's configuration, of a mixture its largest part's.
 
 | | |
 |---|---|
@@ -36,16 +35,23 @@ parameters, fp16 safetensors. The table is the last phase's configuration; what 
 | steps | {steps:,} of {batch} crops of {crop_px} x {crop_px} px, seed {seed} |
 | optimiser | AdamW, peak learning rate {learning_rate:g}, EMA {ema_decay} |
 | loss terms | {losses} |
+| perceptual features | {trunks} |
 | hardware | {hardware} |
 
-{notes}
+The phases, earliest first:
 
-**Figures**: the table in the project's README, with the command that makes it.
+{phases}
 
-**Limits**: a small model trained for a short time on few photos. It removes light blur, noise and JPEG traces and
-enlarges; it invents no fine texture, and heavy degradation stays visible. Faces and text may come out wrong. Do
-not use a result as evidence of what a scene looked like.
+{notes}**Figures**: the table in the project's README, with the command that makes it.
+
+**Limits**: {limits}
 """
+
+LIMITS = """a small model trained for a short time on few photos. It removes light blur, noise and JPEG traces and
+enlarges; it invents no fine texture, and heavy degradation stays visible. Faces and text may come out wrong. Do
+not use a result as evidence of what a scene looked like."""
+
+ATTRIBUTION = "ATTRIBUTION.csv"
 
 ROLES = {
     "autoencoder": "The 8x, 16-channel autoencoder shared by GenDR and GenDR-Adc.",
@@ -69,6 +75,10 @@ class BundleConfig:
     licence: str = "cc-by-sa-4.0"
     notes: str = ""
     """More words for the cards."""
+    limits: str = LIMITS
+    """Words for the cards: what the weights cannot do."""
+    attribution: Path | None = None
+    """CSV that names every photo with its source and licence; put beside the weights as ATTRIBUTION.csv."""
 
 
 def bundle(config: BundleConfig) -> Path:
@@ -81,6 +91,8 @@ def bundle(config: BundleConfig) -> Path:
             raise ValueError(
                 f"{config.runs / stage} has no finished weights of {name}; run that stage to its end first."
             )
+    if config.attribution is not None and not config.attribution.is_file():
+        raise ValueError(f"{config.attribution} is no file; give --attribution a CSV that names the photos.")
     half = torch.float16
     autoencoder = load_autoencoder(config.runs / "autoencoder" / "weights" / "autoencoder", half)
     sizes = {"autoencoder": _count(autoencoder)}
@@ -91,8 +103,10 @@ def bundle(config: BundleConfig) -> Path:
         replace_saved(config.out / name, pipeline, **shared)
         sizes[name] = _count(pipeline.unet)
     for name, stage in STAGES.items():
-        settings = json.loads((config.runs / stage / "config.json").read_text(encoding="utf-8"))
+        settings = read_settings(config.runs / stage)
         (config.out / name / "README.md").write_text(_card(config, name, settings, sizes[name]), encoding="utf-8")
+    if config.attribution is not None:
+        replace_text(config.out / ATTRIBUTION, config.attribution.read_text(encoding="utf-8"))
     write_sums(config.out)
     return config.out
 
@@ -103,23 +117,7 @@ def _count(model: Any) -> int:
 
 def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters: int) -> str:
     loop, data = settings["loop"], settings["data"]
-    weights = {
-        key.removesuffix("_weight"): value for key, value in settings.items() if key.endswith("_weight") and value
-    }
-    if settings.get("perceptual") == "none":
-        weights.pop("perceptual", None)
-    elif "perceptual" in weights:
-        weights[f"perceptual ({settings['perceptual']})"] = weights.pop("perceptual")
-    if settings.get("score", "none") == "none":
-        weights.pop("score", None)
-    else:
-        weights[f"score distillation ({settings['score']})"] = weights.pop("score")
-    if settings.get("backbone") == "none":
-        weights.pop("adversarial", None)
-    elif "adversarial" in weights:
-        real = settings.get("real", "truth")  # the teacher's stage knows no other
-        weights[f"adversarial (features of {settings['backbone']}, real: {real})"] = weights.pop("adversarial")
-    notes = [describe_record(settings[RECORD])] if RECORD in settings else []
+    phases = find_phases(config.runs / STAGES[name])
     return CARD.format(
         licence=config.licence,
         name=name,
@@ -135,7 +133,10 @@ def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters:
         seed=loop["seed"],
         learning_rate=loop["learning_rate"],
         ema_decay=loop["ema_decay"],
-        losses=", ".join(f"{key} {value:g}" for key, value in weights.items()),
+        losses=describe_losses(settings),
+        trunks=describe_trunks(phases),
         hardware=config.hardware,
-        notes=" ".join([*notes, config.notes]).strip(),
+        phases="\n".join(f"{i}. {describe_phase(*one)}" for i, one in enumerate(phases.items(), 1)),
+        notes=f"{config.notes}\n\n" if config.notes else "",
+        limits=config.limits,
     )

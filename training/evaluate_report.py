@@ -100,7 +100,8 @@ def describe_size(header: Mapping[str, Any]) -> str:
     """How many pictures of which size, as a sentence."""
     sizes = header["sizes_px"]
     shown = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes from {sizes[0]} to {sizes[-1]}"
-    return f"{header['num_pictures']} pictures, results of {shown} px."
+    count = header["num_pictures"]
+    return f"{count} picture{'s' if count > 1 else ''}, results of {shown} px."
 
 
 def describe_autoencoder(header: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,15 @@ def introduction(config: SurveyConfig, shown: Sequence[Section]) -> list[str]:
         "This page is made by one command, below; it is not edited by hand.",
         "",
         *(f"- {note}" for note in METHOD),
+        "- Time, where it is shown, is warm wall time a picture; PadCFG at several omegas is run once, and they share",
+        "  its time. Peak memory is without weights, except on CUDA.",
         "- A sheet shows one crop a picture, enlarged without smoothing: where the restorer named in the caption",
         "  is furthest from the truth, or has the most detail where there is none. Half of the pictures are its worst.",
         "",
     ]
     if shown:
         lines += describe_making([section.document for section in shown if section.document is not None])
-    return [*lines, "```console", to_command(config), "```", "", *contents(shown)]
+    return [*lines, "```console", to_command(config), "```", "", *describe_autoencoders(shown)]
 
 
 def describe_making(headers: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -113,7 +116,7 @@ def to_command(config: SurveyConfig) -> str:
         if value == field.default:
             continue
         values = value if isinstance(value, tuple) else (value,)
-        shown = " ".join(placeholder(field.name, one) for one in values)
+        shown = " ".join(shlex.quote(placeholder(field.name, one)) for one in values)
         words.append(f"--{field.name.replace('_', '-')} {shown}")
     return " \\\n    ".join(words)
 
@@ -131,7 +134,7 @@ def placeholder(field: str, value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def contents(shown: Sequence[Section]) -> list[str]:
+def describe_autoencoders(shown: Sequence[Section]) -> list[str]:
     """The autoencoder alone, set by set, where it was scored."""
     said = [
         (section.document["set"], note.partition(": ")[2])
