@@ -1,6 +1,7 @@
 # make app    create .venv, install what the app needs, start the page
 # make test   the same environment and the test requirements, then lint, types, tests
 # make space  what a Hugging Face Space needs, assembled in build/space and checked
+# make lock   pin what requirements.txt allows, with hashes, for deployment on Linux with Python 3.11
 # Another interpreter: make app PYTHON=python3.12
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: app test lint types unit space install install-test clean
+.PHONY: app test lint types unit space install install-test lock clean
 
 app: install
 	$(BIN)/python app.py
@@ -50,6 +51,12 @@ $(VENV)/.installed-test: requirements-test.txt requirements-training.txt $(VENV)
 	$(PIP) -r requirements.txt -r requirements-training.txt -r requirements-test.txt
 	$(BIN)/python -c 'import cv2' || $(PIP) --force-reinstall --no-deps opencv-python-headless
 	touch $@
+
+# Deploy with: pip install --require-hashes -r requirements.lock
+lock: $(VENV)/.created
+	$(PIP) uv
+	$(BIN)/uv pip compile requirements.txt --upgrade --generate-hashes --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --no-header --no-emit-index-url --quiet -o requirements.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

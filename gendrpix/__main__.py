@@ -2,7 +2,7 @@
 
 Libraries that take seconds to load are imported by the commands that need them, so that --help answers at once.
 Results go to standard output, sentences about what went wrong to standard error. Exit codes: 0 all done, 1 some
-pictures failed, 2 nothing could be started, 130 interrupted.
+pictures failed, 2 nothing could be started, 130 interrupted, 141 the output's reader has gone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendrpix.errors import sentence
+from gendrpix.errors import quiet_about_pipes, sentence
 from gendrpix.options import Bench, Compare, Info, Restore, parse
 from gendrpix.restoring import check_common, check_restore, describe_recipe
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gendrpix.jobs import Crew, Outcome, Task, Times
 
 
+@quiet_about_pipes
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give back its exit code. SystemExit(2) where the arguments make no sense."""
     command = parse(argv)
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted.")
         return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:  # noqa: BLE001 - the last line before a user
         say(sentence(error))
         return 2

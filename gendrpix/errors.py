@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+Main = Callable[[Sequence[str] | None], int]
+CLOSED_PIPE = 141
+"""Exit code of a program whose output nobody reads any more: 128 and SIGPIPE's number."""
+
 
 class PictureError(ValueError):
     """A picture was refused or a file could not be written. The message is one plain sentence fit for a user."""
@@ -15,3 +24,22 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, ValueError):
         return said
     return f"Unexpected {type(error).__name__}: {said or 'no details'}"
+
+
+def quiet_about_pipes(main: Main) -> Main:
+    """A command that ends without a word where its output's reader has gone, as in `gendrpix --help | head -1`."""
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        try:
+            try:
+                return main(argv)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # for what the interpreter flushes at its end
+            return CLOSED_PIPE
+
+    return run

@@ -198,6 +198,10 @@ def restore_within(
     def run(plan: Plan) -> tuple[Tensor, Branches | None]:
         return _run(pipeline, pixels, guidance, plan, keep_branches, how)
 
+    def run_tight(plan: Plan) -> tuple[Tensor, Branches | None]:
+        with tight_memory(pipeline.device):
+            return run(plan)
+
     def smaller() -> list[Plan]:
         return list(
             list_plans(pipeline, height, width, guided=guided, batched=batched, tile=tile, num_pictures=num_pictures)
@@ -205,12 +209,11 @@ def restore_within(
 
     asked = Plan(batched=batched, tile_px=None, predicted_bytes=0, explanation="As asked.")
     if not isinstance(tile, int) and pixels.numel() // 3 * AMPLE_BYTES_PER_PX <= budget:
-        return _try_each(run, asked, smaller, guided, [])
+        return _try_each(run, run_tight, asked, smaller, guided, [])
     plans = smaller()
     chosen = _first_that_fits(plans, budget)
     notes = [] if chosen is plans[0] else [_why_not(plans[0], chosen, budget)]
-    with tight_memory(pipeline.device):
-        return _try_each(run, chosen, lambda: plans, guided, notes)
+    return _try_each(run_tight, run_tight, chosen, lambda: plans, guided, notes)
 
 
 def _why_not(asked: Plan, chosen: Plan, budget_bytes: int) -> str:
@@ -219,12 +222,13 @@ def _why_not(asked: Plan, chosen: Plan, budget_bytes: int) -> str:
 
 def _try_each(
     run: Callable[[Plan], tuple[Tensor, Branches | None]],
+    run_smaller: Callable[[Plan], tuple[Tensor, Branches | None]],
     plan: Plan,
     plans: Callable[[], Sequence[Plan]],
     guided: bool,
     notes: list[str],
 ) -> Fitted:
-    """Run the plan; where memory runs out, release what it held and run the next smaller one."""
+    """Run the plan; where memory runs out, release what it held and run the next smaller one, by `run_smaller`."""
     while True:
         try:
             restored, branches = run(plan)
@@ -241,7 +245,7 @@ def _try_each(
             )
         ran_out = describe(guided, plan.batched, plan.tile_px)
         notes.append(f"{ran_out}: memory ran out. Done instead: {following.explanation}")
-        plan = following
+        run, plan = run_smaller, following
 
 
 def next_smaller(plans: Sequence[Plan], plan: Plan, guided: bool) -> Plan | None:

@@ -110,7 +110,8 @@ class Guidance:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise PresetError(f"The kind of guidance is {self.kind!r}; expected one of {', '.join(get_args(Kind))}.")
+            kinds = ", ".join(get_args(Kind))
+            raise PresetError(f"The kind of guidance is {self.kind!r:.40}; expected one of {kinds}.")
         object.__setattr__(self, "omega", checked_number("omega", self.omega, 0.0, MAX_OMEGA))
         for name in ("pos_pad", "neg_pad"):
             object.__setattr__(self, name, checked_offset(name, getattr(self, name)))
@@ -143,10 +144,12 @@ class Guidance:
         expected = ("format", "kind", "omega", "pos_pad", "neg_pad")
         wrong = [*(set(document) - set(expected)), *(set(expected) - set(document))]
         if wrong:
-            raise PresetError(f"The settings file has or lacks {min(wrong)!r}; expected exactly {', '.join(expected)}.")
+            raise PresetError(
+                f"The settings file has or lacks {min(wrong)!r:.40}; expected exactly {', '.join(expected)}."
+            )
         if document["format"] != FORMAT:
             raise PresetError(
-                f"The file's format is {document['format']!r}; expected {FORMAT!r}, as this page saves it."
+                f"The file's format is {document['format']!r:.40}; expected {FORMAT!r}, as this page saves it."
             )
         return cls(**{key: document[key] for key in expected[1:]})
 

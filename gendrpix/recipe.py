@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import PngImagePlugin
 
 from gendrpix import __version__
 
@@ -26,7 +26,9 @@ def png_entries(recipe: Mapping[str, Any]) -> dict[str, str]:
 def read_entry(path: Path) -> str | None:
     """The recipe's text in a PNG, or None where the file is no PNG or has none. No pixel is decoded."""
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        if not path.is_file():  # a pipe would have us wait
+            return None
+        with path.open("rb") as file, PngImagePlugin.PngImageFile(file) as image:  # `Image.open` refuses large ones
             text = image.info.get(KEYWORD)
     except Exception:  # noqa: BLE001 - whatever is wrong with that file, it is no result of this recipe
         return None

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from models import TINY
 from PIL import Image
 from safetensors.torch import load_file
 
 import gendrpix.specs
+from tests.models import TINY
 from training.__main__ import main
 
 TESTS = Path(__file__).resolve().parent

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from gendrpix.__main__ import main
 from gendrpix.batch import ahead, in_groups, restore_files
 from gendrpix.images import Picture, PictureError
 from gendrpix.jobs import COLUMNS, Crew, Outcome, Task, Times, check_report, plan_tasks
+from gendrpix.png16 import PngStream, write_chunk
 from gendrpix.recipe import digest_weights, pick_scale, read_entry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -243,6 +245,16 @@ def test_other_weights_have_another_digest(weights: Path, tmp_path: Path) -> Non
 def test_files_without_a_recipe(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content)
     assert read_entry(tmp_path / "a.png") is None
+
+
+def test_the_recipe_of_a_result_of_200_megapixels_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        PngStream(file, 20_000, 10_000, metadata={"gendrpix": "{}"})
+        write_chunk(file, b"IDAT", b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_entry(path) == "{}"
 
 
 def test_a_report_replaces_only_reports(tmp_path: Path) -> None:

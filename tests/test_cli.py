@@ -334,6 +334,22 @@ def test_help_answers_without_loading_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=60).returncode == 0
 
 
+@pytest.mark.parametrize("module", ["gendrpix", "training"])
+def test_a_reader_that_has_gone_is_no_error(module: str) -> None:
+    """As in `python -m gendrpix --help | head -1`."""
+    root = Path(__file__).resolve().parent.parent
+    words = (
+        [sys.executable, "-m", module, "restore", "--help"] if module == "gendrpix" else [sys.executable, "-m", module]
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, cwd=root)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_an_installed_package_lacks_nothing() -> None:
     """pyproject.toml names the packages one by one, because the weights lie beside them."""
     root = Path(cli.__file__).resolve().parent.parent

@@ -1,5 +1,6 @@
 """Predicted memory, the order of the plans, and what happens when memory runs out all the same."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,6 +221,25 @@ def test_out_of_memory_goes_on_to_tiles(pix: RestorerPipeline, starved: list[tup
     assert len(out.notes) == 2 and all("memory ran out" in note for note in out.notes)  # 256, then 128; none twice
     assert "Tiles of 128 pixels" in out.notes[1]
     assert torch.equal(out.images[:1], restore_tiled(pixels, pix.restore, MIN_TILE_PX))
+
+
+def test_where_memory_ran_out_the_smaller_plan_runs_tight_and_serving_goes_on(
+    pix: RestorerPipeline, starved: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tight: list[bool] = []
+
+    @contextlib.contextmanager
+    def noted(_: torch.device) -> Iterator[None]:
+        tight.append(True)
+        yield
+        tight.append(False)
+
+    monkeypatch.setattr("gendrpix.planner.tight_memory", noted)
+    restore_within(pix, random_pixels(160, 160), 1.5, budget_bytes=2**40)
+    assert [call[0] for call in starved] == [2, 1, 1] and tight == [True, False]
+    small = random_pixels(24, 16)
+    assert torch.equal(restore_within(pix, small, None, budget_bytes=2**40).restored, pix.restore(small))
+    assert tight == [True, False]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 12")])

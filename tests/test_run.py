@@ -19,7 +19,7 @@ from stages import WEIGHTS, assert_same, checkpoint_state, stage_words, start_st
 from gendrpix.pipelines import load_restorer
 from training.__main__ import main
 from training.config import DataConfig, LoopConfig, StageConfig
-from training.run import Run, TrainingStopped
+from training.run import Run, TrainingStopped, check_states
 
 
 def open_run(folder: Path, **loop: object) -> Run:
@@ -205,6 +205,23 @@ def test_three_and_three_steps_equal_six(tmp_path: Path, photos: Path, stage: st
             assert_same(start[file], end[file])
     exports = [load_restorer(WEIGHTS[stage], tmp_path / run / "weights") for run in ("whole", "halves")]
     assert_same(*(dict(one.unet.state_dict()) for one in exports))
+
+
+def test_a_checkpoint_that_would_run_something_is_refused(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"decay": 0.9, "shadow_params": [torch.zeros(3)]}, tmp_path / "custom_checkpoint_0.pkl")
+    check_states(tmp_path)
+    for content in (Bomb(), {"shadow_params": [Bomb()]}):
+        torch.save(content, tmp_path / "custom_checkpoint_1.pkl")
+        with pytest.raises(TrainingStopped, match=r"holds more than numbers .* and is not loaded; remove"):
+            check_states(tmp_path)
+    (tmp_path / "custom_checkpoint_1.pkl").write_bytes(b"cut")
+    with pytest.raises(TrainingStopped, match="damaged"):
+        check_states(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.usefixtures("tiny")

@@ -13,6 +13,7 @@ from typing import Any
 
 import tyro
 
+from gendrpix.errors import quiet_about_pipes
 from training.config import PRESETS, StageConfig
 from training.run import TrainingStopped
 
@@ -28,6 +29,7 @@ TOOLS: Mapping[str, str] = {
 """Module of `training`, with a function of the same name => the class of its settings."""
 
 
+@quiet_about_pipes
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one stage or tool; 0 on success, 1 with a sentence on a fault of the input or of the run."""
     words = list(sys.argv[1:] if arguments is None else arguments)

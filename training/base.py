@@ -125,7 +125,7 @@ def _start(config: BaseConfig, spec: ModelSpec) -> tuple[UNet2DConditionModel, T
         unet = build_unet(spec, channels, channels)
         return unet, initial_prompts(spec, config.loop.seed), FORMS[config.prediction]
     form = _read_form(config.source)
-    unet = _load(UNet2DConditionModel, config.source, "unet", dtype=torch.float32)
+    unet = _load(UNet2DConditionModel, config.source, "unet", dtype=torch.float32, use_safetensors=True)
     _check_geometry(unet, spec, config.source)
     if unet.config.in_channels != channels:
         replace_conv_in(unet, channels)
@@ -177,7 +177,7 @@ def _plain(value: Any) -> Any:
 def encode_prompts(source: str, texts: tuple[str, str]) -> Tensor:
     """(2, L, D) float32 last hidden states of the source's text encoder, each text padded to its full length."""
     tokenizer = _load(CLIPTokenizer, source, "tokenizer")
-    encoder = _load(CLIPTextModel, source, "text_encoder", dtype=torch.float32)
+    encoder = _load(CLIPTextModel, source, "text_encoder", dtype=torch.float32, use_safetensors=True)
     length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
     tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     states: Tensor = encoder(tokens.input_ids)[0]

@@ -183,6 +183,7 @@ class Run:
         if not self.config.resume or not complete:
             return 0
         last = complete[-1]
+        check_states(last)
         self.accelerator.load_state(str(last))
         step = int(last.name.removeprefix(CHECKPOINT_PREFIX))
         logger.info("%s: resumed at step %d from %s", self.stage, step, last)
@@ -291,6 +292,18 @@ class Run:
     def finish(self) -> None:
         """Close the trackers."""
         self.accelerator.end_training()
+
+
+def check_states(checkpoint: Path) -> None:
+    """Raise TrainingStopped unless what accelerate would unpickle without a look holds numbers and nothing to run."""
+    for file in sorted(checkpoint.glob("custom_checkpoint_*.pkl")):
+        try:
+            torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+        except Exception as error:
+            raise TrainingStopped(
+                f"{file} is damaged or holds more than numbers ({type(error).__name__}) and is not loaded; "
+                "remove that checkpoint and resume from the one before."
+            ) from error
 
 
 def _accelerator(loop: LoopConfig, folder: Path) -> Accelerator:
