@@ -165,32 +165,14 @@ def fuzz(targets: dict[str, Callable[[bytes], None]], png: PngTarget, count: int
     return sum(number for name, number in kinds.items() if name.endswith("wrong"))
 
 
-def fuzz_by_coverage(targets: dict[str, Callable[[bytes], None]], seconds: int) -> None:
-    """libFuzzer on all targets, the first byte choosing one; it ends the process itself."""
-    import atheris
-
-    readers = list(targets.values())
-
-    def once(data: bytes) -> None:
-        kind = outcome(readers[data[0] % len(readers)], data[1:]) if data else "read"
-        assert kind in ("read", "refused"), kind
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=5000"], once)
-    atheris.Fuzz()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=7000, help="inputs for each of the three parsers")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="fuzz by coverage for so long instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         png = PngTarget(Path(folder))
         targets = {"preset": read_preset, "recipe": read_recipe, "png": png.read}
-        if options.atheris:
-            fuzz_by_coverage(targets, options.atheris)
         return 1 if fuzz(targets, png, options.count, options.seed) else 0
 
 
