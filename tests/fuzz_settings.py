@@ -1,8 +1,7 @@
 """Throw damaged settings at their parsers: `python -m tests.fuzz_settings --count 7000`.
 
 Guidance presets, recipes, and recipes within a PNG's text entries. Each must be read, with values in range, or refused
-by one sentence. Input N depends on (seed, N) alone. `--atheris` lets libFuzzer look for inputs by coverage instead,
-where the package atheris is installed.
+by one sentence. Input N depends on (seed, N) alone.
 """
 
 from __future__ import annotations
