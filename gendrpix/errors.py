@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import ParamSpec
 
-Main = Callable[[Sequence[str] | None], int]
+P = ParamSpec("P")
 CLOSED_PIPE = 141
 """Exit code of a program whose output nobody reads any more: 128 and SIGPIPE's number."""
 
@@ -26,14 +27,14 @@ def sentence(error: BaseException) -> str:
     return f"Unexpected {type(error).__name__}: {said or 'no details'}"
 
 
-def quiet_about_pipes(main: Main) -> Main:
+def quiet_about_pipes(main: Callable[P, int]) -> Callable[P, int]:
     """A command that ends without a word where its output's reader has gone, as in `gendrpix --help | head -1`."""
 
     @functools.wraps(main)
-    def run(argv: Sequence[str] | None = None) -> int:
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
             try:
-                return main(argv)
+                return main(*args, **kwargs)
             finally:
                 sys.stdout.flush()
         except BrokenPipeError:
