@@ -21,6 +21,7 @@ from gendrpix.decoding import decode_bytes
 from gendrpix.errors import sentence
 from gendrpix.images import (
     DEFAULT_LIMITS,
+    Limits,
     Picture,
     from_decoded,
     read_file,
@@ -62,6 +63,7 @@ def restore_files(
     overwrite: bool = False,
     overlap: bool = True,
     crop: tuple[int, int, int, int] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Times:
     """Restore every task's picture and save its result; `finish` hears of each, one at a time, from any thread.
 
@@ -69,7 +71,7 @@ def restore_files(
     common (JSON values); each result carries it with its input's SHA-256, and an existing result of the same recipe
     is skipped. batch: most pictures of one size in one call. workers: threads that read, and as many that write.
     bits: of the PNGs' channels, 8 or 16. overlap: False does one thing after the other, to compare. crop: the part of
-    each picture to restore (`regions`).
+    each picture to restore (`regions`). limits: what each picture may be.
     Raises what `load` raises; whatever else goes wrong is the outcome of one file.
     """
     if batch < 1 or workers < 1:
@@ -81,7 +83,7 @@ def restore_files(
             finish(outcome)
 
     def read(task: Task) -> Loaded | Outcome:
-        return guarded(task, lambda: read_task(task, recipe, crop=crop, overwrite=overwrite))
+        return guarded(task, lambda: read_task(task, recipe, crop=crop, overwrite=overwrite, limits=limits))
 
     def write(loaded: Loaded, result: Tensor, seconds: float) -> None:
         tell(guarded(loaded.task, lambda: write_result(loaded, result, seconds, bits=bits, overwrite=overwrite)))
@@ -161,12 +163,17 @@ def in_groups(pictures: Iterable[Loaded], batch: int) -> Iterator[list[Loaded]]:
 
 
 def read_task(
-    task: Task, recipe: Mapping[str, Any], *, overwrite: bool, crop: tuple[int, int, int, int] | None = None
+    task: Task,
+    recipe: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    crop: tuple[int, int, int, int] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Loaded | Outcome:
     """The decoded picture, or the outcome "skipped" where its result is there already. Raises ValueError."""
     if task.target.exists() and task.target.resolve() == task.source.resolve():
         raise ValueError("the result would replace the picture itself; choose another folder with -o.")
-    data = read_file(task.source, DEFAULT_LIMITS)
+    data = read_file(task.source, limits)
     entries = png_entries({**recipe, "input_sha256": hashlib.sha256(data).hexdigest()})
     if task.target.exists():
         if read_entry(task.target) == entries[KEYWORD]:
@@ -176,7 +183,7 @@ def read_task(
                 f"{task.target} exists already and was made otherwise; "
                 "choose another folder or allow overwriting (--overwrite)."
             )
-    picture = from_decoded(decode_bytes(data, quoted(task.source), DEFAULT_LIMITS))
+    picture = from_decoded(decode_bytes(data, quoted(task.source), limits))
     return Loaded(task=task, picture=picture if crop is None else cut(picture, crop), entries=entries)
 
 

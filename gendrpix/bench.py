@@ -332,7 +332,8 @@ def _prepare(
         return enlarge, sum(parameter.nbytes for parameter in network.parameters()), None
     pipeline: RestorerPipeline = network
     assert case.attention is not None
-    pipeline.set_attention(case.attention)
+    if pipeline.window_tokens or case.attention != "auto":  # other families' is left as it was loaded
+        pipeline.set_attention(case.attention)
     guidance = COMPARED_OMEGA if case.name == "gendr-pix" else None
     how = {} if guidance is None else {"batched": case.padcfg == "batched"}
 

@@ -101,7 +101,7 @@ def sweep_offsets(
 ) -> Iterator[Cell]:
     """Score the mix for each offset of one branch while the other stays at `fixed`; a cell as soon as it is known.
 
-    batch: offsets predicted at once; more than 1 is for GPUs. Between two cells the caller may stop. Raises
+    batch: offsets predicted at once, faster on any device. Between two cells the caller may stop. Raises
     ValueError at once where the figures could not differ.
     """
     if side not in ("positive", "negative"):

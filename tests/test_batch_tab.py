@@ -16,11 +16,13 @@ from PIL import Image
 
 from gendrpix import open_picture
 from gendrpix.__main__ import main
+from gendrpix.images import Limits
 from gendrpix.recipe import KEYWORD
 from gendrpix.ui.batch_job import Batch, without_formula
-from gendrpix.ui.batch_tab import BY_SCALE, BY_SIZE, BatchTab, as_options, progress_line
+from gendrpix.ui.batch_tab import BY_SCALE, BY_SIZE, BatchTab, as_options
 from gendrpix.ui.engine import Engine
-from gendrpix.ui.stopping import Stop, StoppedError
+from gendrpix.ui.samples import progress_line
+from gendrpix.ui.stopping import Stop, StoppedError, TimeLimitError
 
 SETTINGS = ("gendr-pix", 1.5, BY_SCALE, 2.0, 2048, "none", False)
 
@@ -172,9 +174,27 @@ def test_a_folder_adds_its_pictures(tab: BatchTab, uploads: list[dict]) -> None:
 
 
 def test_small_things(tab: BatchTab, uploads: list[dict]) -> None:
-    assert progress_line(3, 12, 6.0) == "3 of 12 pictures, about 18 s left."
-    assert progress_line(1, 100, 6.0) == "1 of 100 pictures, about 10 min left."
+    assert progress_line(3, 12, "pictures", 6.0) == "3 of 12 pictures, about 18 s left."
+    assert progress_line(41, 100, "pictures", 6.0, done_before=40) == "41 of 100 pictures, about 6 min left."
+    assert progress_line(40, 100, "pictures", 0.0, done_before=40) == "40 of 100 pictures."
     assert tab.show_cancelled(None, None)[tab.status] == "Cancelled."
     views = last(tab.run_batch([{**uploads[0], "orig_name": "=cat.png"}], None, *SETTINGS))
     [outcome] = views[tab.batch].listed()
     assert without_formula(outcome).task.source == Path("'=cat.png")
+
+
+def test_the_servers_limits_and_time_hold(tab: BatchTab, uploads: list[dict], monkeypatch) -> None:
+    monkeypatch.setattr(Engine, "limits", Limits(max_output_pixels=2000, max_pixels=350))
+    big = {"path": uploads[0]["path"], "orig_name": "big.png"}  # 20 x 16, to 40 x 32
+    rows = last(tab.run_batch([big], None, *SETTINGS))[tab.table]["value"]
+    assert rows[0][1] == "done"
+    rows = last(tab.run_batch([big], None, *SETTINGS[:3], 4.0, *SETTINGS[4:]))[tab.table]["value"]
+    assert rows[0][1] == "failed" and "2000" in rows[0][2].replace(",", "")
+    rows = last(tab.run_batch([uploads[2]], None, *SETTINGS))[tab.table]["value"]  # 16 x 24 in the zip
+    assert rows[0][1] == "failed"
+    options, stop, batch = as_options(tab.engine, *SETTINGS), Stop(), Batch(uploads[:1])
+    stop._deadline = 0.0
+    with pytest.raises(TimeLimitError, match="longer than the limit"):
+        list(batch.restore(tab.engine, options, stop))
+    views = tab.show_stopped(batch)
+    assert views[tab.run]["value"] == "Go on" and views[tab.status].startswith("Stopped. 0 of 1")

@@ -5,8 +5,6 @@ import shlex
 import struct
 import subprocess
 import sys
-import threading
-import time
 import zlib
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from gendrpix.ui.maps_panel import CONSISTENCY, DIFFERENCE
 from gendrpix.ui.request import Request
 from gendrpix.ui.samples import example_photos
 from gendrpix.ui.share import ONLY_RESIZED, as_command, as_python
-from gendrpix.ui.stopping import Stop, StoppedError, taking_turn, watch
+from gendrpix.ui.stopping import Line, Stop, StoppedError, watch
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFSETS = (1, 6, 3, 2)
@@ -205,7 +203,7 @@ def test_truth_adds_its_scores(tab: CompareTab, home: Path, tmp_path: Path) -> N
 
 
 def test_a_run_stops_within_a_layer() -> None:
-    pipeline, stop, lock = tiny_pipeline("gendr"), Stop(), threading.Lock()
+    pipeline, stop, line = tiny_pipeline("gendr"), Stop(), Line()
     watch(pipeline)
     seen = []
     count = lambda *_: (seen.append(1), stop.set() if len(seen) == 5 else None)  # noqa: E731
@@ -213,24 +211,13 @@ def test_a_run_stops_within_a_layer() -> None:
         module.register_forward_hook(lambda *_: count() and None) for module in pipeline.unet.down_blocks[0].resnets
     ]
     hooks.append(pipeline.unet.conv_in.register_forward_hook(lambda *_: stop.set()))
-    with pytest.raises(StoppedError), taking_turn(lock, stop):
+    with pytest.raises(StoppedError), line.turn(stop):
         pipeline(Image.new("RGB", (16, 16)), scale=1)
     assert not seen  # the block after the layer that set the flag was not run to its end
     for hook in hooks:
         hook.remove()
-    with taking_turn(lock, Stop()):
+    with line.turn(Stop()):
         pipeline(Image.new("RGB", (16, 16)), scale=1)
-
-
-def test_waiting_for_a_turn_can_be_stopped() -> None:
-    lock, stop = threading.Lock(), Stop()
-    lock.acquire()
-    threading.Timer(0.2, stop.set).start()
-    start = time.perf_counter()
-    with pytest.raises(StoppedError), taking_turn(lock, stop):
-        pytest.fail("the turn is another's")
-    assert time.perf_counter() - start < 5
-    lock.release()
 
 
 def test_cancel_ends_the_stream(tab: CompareTab, home: Path) -> None:

@@ -125,7 +125,7 @@ def test_playground_measures_against_the_clean_picture(play: PlaygroundTab, tmp_
     preview = play.preview({"path": str(path)}, 1.0, 2, 1, 80, 3)
     assert preview[play.status].startswith("66 × 66 pixels, degraded to 33 × 33. Enlarged again: PSNR-Y **")
     worse = play.preview({"path": str(path)}, 1.0, 2, 10, 20, 3)[play.status]
-    assert psnr_of(worse) < psnr_of(preview[play.status]) - 3
+    assert psnr_of(worse) < psnr_of(preview[play.status]) - 2
     clean, degraded = preview[play.slider]["value"]
     assert clean.size == degraded.size == (66, 66)
     steps = list(play.restore_clean({"path": str(path)}, 1.0, 2, 1, 80, 3, ["gendr-pix*"]))

@@ -15,11 +15,11 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.request import Photo
-from gendrpix.ui.stopping import Stop, StoppedError
+from gendrpix.ui.stopping import Stop, StoppedError, TimeLimitError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +114,8 @@ class Batch:
         def work() -> None:
             try:
                 load = call_of(engine, options, stop)
-                restore_files(list(self.tasks), load, recipe, finish, bits=options.bits, overwrite=True)
+                how: dict[str, Any] = {"bits": options.bits, "overwrite": True, "limits": engine.limits}
+                restore_files(list(self.tasks), load, recipe, finish, **how)
                 news.put(None)
             except BaseException as error:  # noqa: BLE001 - raised again where the visitor is told
                 news.put(error)
@@ -122,10 +123,8 @@ class Batch:
         threading.Thread(target=work, name="gendrpix-batch", daemon=True).start()
         try:
             while (one := news.get()) is not None:
-                if isinstance(one, KeyboardInterrupt):
-                    raise StoppedError("cancelled") from one
                 if isinstance(one, BaseException):
-                    raise one
+                    raise one.__cause__ if isinstance(one, KeyboardInterrupt) and one.__cause__ else one
                 yield one
         finally:
             stop.set()
@@ -186,17 +185,22 @@ def key_of(uploads: Sequence[Photo]) -> tuple[str, ...]:
 
 
 def call_of(engine: Engine, options: Restore, stop: Stop) -> Callable[[], RestoreCall]:
-    """Loads the core's call, within the visitor's turn. Cancel is to it what Ctrl+C is to the command line."""
+    """Loads the core's call, within the visitor's turn. What ends the run is to it as Ctrl+C to the command line."""
+    from gendrpix.images import check_output_size, output_size
+    from gendrpix.recipe import pick_scale
     from gendrpix.restoring import restore_call
 
     def load() -> RestoreCall:
         call = restore_call(engine.pipeline(options.restorer), options)
 
         def restore(pictures: Sequence[Picture]) -> Sequence[Tensor]:
+            [picture] = pictures
+            scale = pick_scale(picture.width, picture.height, options.scale, options.size)
+            check_output_size(*output_size(picture.height, picture.width, scale), engine.limits)
             try:
                 with engine.turn(stop):
                     return call(pictures)
-            except StoppedError as error:
+            except (StoppedError, TimeLimitError) as error:
                 raise KeyboardInterrupt from error
 
         return restore

@@ -15,7 +15,7 @@ from gendrpix.ui.batch_job import MAX_PICTURES, Batch, key_of
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.request import Photo
-from gendrpix.ui.samples import check_filled
+from gendrpix.ui.samples import check_filled, progress_line
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
@@ -192,22 +192,28 @@ class BatchTab:
             now = time.perf_counter()
             if now - shown > SHOWN_EVERY_S:
                 shown = now
-                said = progress_line(number, len(batch.tasks), now - start)
+                said = progress_line(number, len(batch.tasks), "pictures", now - start)
                 yield {self.status: said, **self._listed(batch, "waiting")}
         yield {**self._buttons(running=False), **self._finished(batch, "")}
 
     def show_stopped(self, batch: Batch | None) -> Updates:
-        """After an error, which was said: the buttons as before; what is ready stays."""
-        return {**self._buttons(running=False), **({} if batch is None else self._finished(batch, "Stopped. "))}
+        """After an error, which was said: the buttons as before; what is ready can be downloaded."""
+        return self._ended(batch, "Stopped.")
 
     def show_cancelled(self, batch: Batch | None, stop: Stop | None) -> Updates:
         """Cancel: the picture under way is given up within one layer; what is ready can be downloaded."""
         if stop is not None:
             stop.set()
+        return self._ended(batch, "Cancelled.")
+
+    def _ended(self, batch: Batch | None, how: str) -> Updates:
+        """Before all was done: what is ready, and a button that goes on."""
         if batch is None:
-            return {**self._buttons(running=False), self.status: "Cancelled."}
-        resumed = {self.run: gr.update(interactive=True, value="Go on")} if len(batch.done) < len(batch.tasks) else {}
-        return {**self._buttons(running=False), **resumed, **self._finished(batch, "Cancelled. ")}
+            return {**self._buttons(running=False), self.status: how}
+        views = {**self._buttons(running=False), **self._finished(batch, f"{how} ")}
+        if len(batch.done) < len(batch.tasks):
+            views[self.run] = gr.update(interactive=True, value="Go on")
+        return views
 
     # Views ---------------------------------------------------------------------------------------------------------
 
@@ -280,13 +286,6 @@ def row(outcome: Outcome) -> list[str]:
     detail = outcome.reason or "; ".join((size, *outcome.notes))
     seconds = "" if outcome.seconds is None else format_seconds(outcome.seconds)
     return [str(outcome.task.source), words[outcome.status], detail, seconds]
-
-
-def progress_line(done: int, total: int, seconds: float) -> str:
-    """ "3 of 12 pictures, about 20 s left." """
-    left = seconds / done * (total - done)
-    words = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min"
-    return f"{done} of {total} pictures, about {words} left."
 
 
 def summary(outcomes: Sequence[Outcome], total: int, num_others: int) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.request import Job, Request
 from gendrpix.ui.settings import server_settings
-from gendrpix.ui.stopping import Stop, taking_turn, watch
+from gendrpix.ui.stopping import Line, Stop, watch
 from gendrpix.ui.zerogpu import LentPipeline, branch_s, comparing_s, lent, on_zero_gpu, restoring_s
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Engine:
     def __init__(self, weights: str | None = None) -> None:
         """`weights`: a bundled family, a folder or a hub id; by default GENDRPIX_WEIGHTS or, without it, "mini"."""
         self.weights = weights or os.environ.get("GENDRPIX_WEIGHTS") or "mini"
-        self._turn = threading.Lock()
+        self._line = Line()
         self._building = threading.Lock()
         self._tools: tuple[RestorerCache, Scorer] | None = None
         self._watched: set[int] = set()
@@ -116,7 +116,7 @@ class Engine:
 
     def turn(self, stop: Stop | None = None) -> AbstractContextManager[None]:
         """Compute while no other visitor's computation runs; raises StoppedError in the body once `stop` is set."""
-        return taking_turn(self._turn, stop)
+        return self._line.turn(stop)
 
     def digest(self, name: str) -> str:
         """SHA-256 of a restorer's weights, computed once."""

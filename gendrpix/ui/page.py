@@ -6,6 +6,8 @@ import gradio as gr
 
 from gendrpix import __version__
 from gendrpix.ui.batch_tab import BatchTab
+from gendrpix.ui.benchmark_tab import BenchmarkTab
+from gendrpix.ui.blind_tab import BlindTab
 from gendrpix.ui.compare_tab import CompareTab
 from gendrpix.ui.endpoints import Endpoints
 from gendrpix.ui.engine import Engine
@@ -33,8 +35,12 @@ def build_page(engine: Engine) -> gr.Blocks:
             TunerTab(engine)
         with gr.Tab("Playground", elem_id="playground-tab"):
             PlaygroundTab(engine)
+        with gr.Tab("Benchmark", elem_id="benchmark-tab"):
+            BenchmarkTab(engine)
         with gr.Tab("Batch", elem_id="batch-tab"):
             BatchTab(engine)
+        with gr.Tab("Blind test", elem_id="blind-tab"):
+            BlindTab(engine, compare.session)
         Endpoints(engine)
         page.load(compare.handlers.take_link, None, list(compare.inputs.values()), api_visibility="private")
         footer = gr.Markdown(footer_line(engine.weights_name), elem_id="footer", elem_classes="hint")

@@ -44,6 +44,15 @@ def offset_slider(label: str, value: int, elem_id: str) -> gr.Slider:
     return gr.Slider(0, 7, value=value, step=1, label=label, buttons=[], elem_id=elem_id, min_width=110)
 
 
+def progress_line(done: int, total: int, noun: str, seconds: float, *, done_before: int = 0) -> str:
+    """ "3 of 12 pictures, about 20 s left."; `seconds` were taken by those beyond `done_before`."""
+    fresh = done - done_before
+    if fresh < 1:
+        return f"{done} of {total} {noun}."
+    left = seconds / fresh * (total - done)
+    return f"{done} of {total} {noun}, about {f'{left:.0f} s' if left < 90 else f'{left / 60:.0f} min'} left."
+
+
 def check_filled(*values: object) -> None:
     """Raise ValueError where a number's box was emptied."""
     if None in values:

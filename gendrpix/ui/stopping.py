@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -67,22 +68,35 @@ def stop_all() -> None:
         stop.set()
 
 
-@contextlib.contextmanager
-def taking_turn(lock: threading.Lock, stop: Stop | None) -> Iterator[None]:
-    """Hold `lock` with `stop` (without one: a new one) as this thread's flag.
+class Line:
+    """One computation at a time, in the order of asking: whoever has many parts to compute waits between them too."""
 
-    Raises StoppedError or TimeLimitError while waiting or computing.
-    """
-    stop = stop or Stop()
-    while not lock.acquire(timeout=WAIT_S):
-        stop.check()
-    _running.stop = stop
-    try:
-        stop.check()
-        yield
-    finally:
-        _running.stop = None
-        lock.release()
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+
+    @contextlib.contextmanager
+    def turn(self, stop: Stop | None) -> Iterator[None]:
+        """Compute with `stop` (without one: a new one) as this thread's flag.
+
+        Raises StoppedError or TimeLimitError while waiting or computing.
+        """
+        stop, place = stop or Stop(), object()
+        with self._changed:
+            self._waiting.append(place)
+        try:
+            with self._changed:
+                while self._waiting[0] is not place:
+                    self._changed.wait(WAIT_S)
+                    stop.check()
+            _running.stop = stop
+            stop.check()
+            yield
+        finally:
+            _running.stop = None
+            with self._changed:
+                self._waiting.remove(place)
+                self._changed.notify_all()
 
 
 def watch(pipeline: RestorerPipeline) -> None:

@@ -20,7 +20,7 @@ from gendrpix.ui.diagram import draw_pads
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.request import Photo
-from gendrpix.ui.samples import check_filled
+from gendrpix.ui.samples import check_filled, progress_line
 from gendrpix.ui.stopping import Stop
 from gendrpix.ui.workspace import Region, SweepKey, Workspace, Workspaces
 
@@ -219,7 +219,8 @@ class Tuning:
         for number in self.spaces.sweep(space, key, stop):
             if time.perf_counter() - shown > SHOWN_EVERY_S:
                 shown = time.perf_counter()
-                yield {tab.heat: draw(swept, guidance), tab.progress: f"{number} of 64 offsets."}
+                said = progress_line(number, 64, "offsets", shown - start, done_before=64 - fresh)
+                yield {tab.heat: draw(swept, guidance), tab.progress: said}
         seconds = time.perf_counter() - start
         yield {tab.swept: swept, tab.heat: draw(swept, guidance), tab.progress: "Moving omega."}
         curve = as_frame(self.spaces.curve(space, guidance.pos_pad, guidance.neg_pad, metric, stop))

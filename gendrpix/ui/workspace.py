@@ -27,6 +27,8 @@ KEPT = 2
 """Workspaces that are kept."""
 OMEGAS = tuple(step / 4 for step in range(13))
 """Where a sweep's omega curve is measured."""
+TOGETHER = 4
+"""Offsets of a sweep that are predicted at once: a fifth less work than one by one (`python -m tests.sweep_cost`)."""
 METRIC_CHOICES = ("grid", "piqe", "musiq")
 """What a sweep can be scored by; none of them needs a truth."""
 
@@ -98,7 +100,8 @@ class Workspaces:
     def sweep(self, space: Workspace, key: SweepKey, stop: Stop | None = None) -> Iterator[int]:
         """Score the offsets that are not known yet, into `space.sweeps[key]`; the number known after each.
 
-        Each is computed while no other visitor's computation runs. `stop` ends it; what is scored is kept.
+        They are predicted a few at once while no other visitor's computation runs. `stop` ends it; what is scored is
+        kept.
         """
         from gendrpix.sweep import ALL_OFFSETS, sweep_offsets
 
@@ -106,7 +109,8 @@ class Workspaces:
         missing = [offset for offset in ALL_OFFSETS if offset not in known]
         if not missing:
             return
-        cells = sweep_offsets(space.bank, key.side, key.fixed, key.omega, self.measurer(key.metric), offsets=missing)
+        score = self.measurer(key.metric)
+        cells = sweep_offsets(space.bank, key.side, key.fixed, key.omega, score, offsets=missing, batch=TOGETHER)
         for _ in missing:
             with self.engine.turn(stop):
                 cell = next(cells)
