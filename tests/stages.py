@@ -101,3 +101,7 @@ def _run_stage(words: list[str], plain_descent: bool, variables: dict[str, str])
     if plain_descent:
         torch.optim.AdamW = lambda parameters, lr, **_: torch.optim.SGD(parameters, lr=lr)
     sys.exit(main(words))
+
+
+if __name__ == "__main__":  # for launchers of several processes
+    _run_stage(sys.argv[1:], True, {})

@@ -358,8 +358,9 @@ def test_the_commands_write_tables_and_sheets(tmp_path: Path, capsys: pytest.Cap
     assert main([*words, "--metrics", "psnr"]) == 1
     assert "exists already" in capsys.readouterr().err
     sheet = ["preview", "--data.folder", str(truths), "--data.degradation", "mild", "--out", str(tmp_path / "s.png")]
-    assert main([*sheet, "--count", "2"]) == 0
+    assert main([*sheet, "--count", "2", "--pairs", str(tmp_path / "pairs")]) == 0
     assert Image.open(tmp_path / "s.png").width == 3 * 128 + 4 * 4
+    assert [case.name for case in paired_cases(tmp_path / "pairs", scale=4)] == ["000000", "000001"]
     assert main(sheet) == 1
     assert main(["--help"]) == 0
     assert "evaluate" in capsys.readouterr().out

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import random
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from multiprocessing.process import BaseProcess
@@ -14,7 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 from models import save_tiny_family
-from stages import WEIGHTS, assert_same, checkpoint_state, stage_words, start_stage
+from PIL import Image
+from stages import TESTS, WEIGHTS, assert_same, checkpoint_state, stage_words, start_stage
 
 from gendrpix.pipelines import load_restorer
 from training.__main__ import main
@@ -170,6 +174,24 @@ def test_the_last_few_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step-00000050", "step-00000060"]
 
 
+def test_figures_and_samples_of_a_validation_go_to_the_tracker(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = open_run(tmp_path, tracker="tensorboard")
+    picture = run.sample_picture(10)
+    assert picture is not None
+    picture.parent.mkdir()
+    Image.new("RGB", (24, 8), (200, 30, 60)).save(picture)
+    run.judge(10, {"held_out_psnr": 21.5})
+    run.finish()
+    log = EventAccumulator(str(tmp_path / "log-stage")).Reload()
+    assert [(event.step, event.value) for event in log.Scalars("held_out_psnr")] == [(10, 21.5)]
+    (tag,) = log.Tags()["images"]
+    (event,) = log.Images(tag)
+    with Image.open(io.BytesIO(event.encoded_image_string)) as shown:
+        assert event.step == 10 and shown.size == (24, 8) and shown.convert("RGB").getpixel((3, 3)) == (200, 30, 60)
+
+
 def test_partial_checkpoints_are_ignored_and_removed(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     assert run.resume() == 0
@@ -182,17 +204,20 @@ def test_partial_checkpoints_are_ignored_and_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("half", "accumulate"), [(10, 1), (2, 2)])
 @pytest.mark.parametrize("stage", ["adc", "pix"])
-def test_three_and_three_steps_equal_six(tmp_path: Path, photos: Path, stage: str, accumulate: int) -> None:
+def test_two_halves_equal_the_whole_run(tmp_path: Path, photos: Path, stage: str, half: int, accumulate: int) -> None:
+    """10 and 10 steps equal 20 to the last bit: student, average, heads, both optimisers, and what is exported."""
     family = save_tiny_family(tmp_path / "family", ("gendr", "gendr-adc"))
-    options = {"steps": 6, "accumulate": accumulate, "checkpoint_every": 3, "keep_checkpoints": 9, "sample_every": 4}
+    options = {"steps": 2 * half, "checkpoint_every": half, "keep_checkpoints": 9, "sample_every": half + 1}
+    options["accumulate"] = accumulate
+    middle, last = (f"checkpoints/step-{step:08d}" for step in (half, 2 * half))
     assert main(stage_words(stage, family, photos, tmp_path / "whole", **options)) == 0
     (tmp_path / "halves").mkdir()
-    shutil.copytree(tmp_path / "whole/checkpoints/step-00000003", tmp_path / "halves/checkpoints/step-00000003")
+    shutil.copytree(tmp_path / "whole" / middle, tmp_path / "halves" / middle)
     assert main(stage_words(stage, family, photos, tmp_path / "halves", **options)) == 0
     assert_same(last_state(tmp_path / "halves"), last_state(tmp_path / "whole"))
-    start, end = (checkpoint_state(tmp_path / f"whole/checkpoints/step-0000000{n}") for n in (3, 6))
+    start, end = (checkpoint_state(tmp_path / "whole" / place) for place in (middle, last))
     assert set(start) == {
         "model.safetensors",  # student
         "optimizer.bin",
@@ -283,7 +308,7 @@ def free_port() -> str:
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path: Path, photos: Path, stage: str) -> None:
     """By plain gradient descent at a rate of 1, so that the weights show the gradients themselves.
 
-    Over gloo, with the variables that `torchrun` sets: `accelerate launch --cpu --num_processes 2` starts one process.
+    Over gloo, with the variables that `torchrun` sets.
     """
     family = save_tiny_family(tmp_path / "family", ("gendr", "gendr-adc"))
     options = {"steps": 3, "checkpoint_every": 3, "warmup_steps": 0, "learning_rate": 1.0, "final_learning_rate": 1.0}
@@ -308,6 +333,31 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path: Path, photos: 
         assert moved > 1e-3, "the comparison must compare something"
         for name in one[file]:
             torch.testing.assert_close(two[file][name], one[file][name], atol=1e-5, rtol=0, msg=lambda m, n=name: n + m)
+
+
+@pytest.mark.slow
+def test_accelerate_starts_two_processes_on_a_cpu(tmp_path: Path, photos: Path) -> None:
+    """With the launch configuration; its own `--cpu --num_processes 2` starts one, which says so and stops."""
+    family = save_tiny_family(tmp_path / "family", ("gendr",))
+    options = {"steps": 2, "checkpoint_every": 2, "warmup_steps": 0, "learning_rate": 1.0, "final_learning_rate": 1.0}
+
+    def launch(name: str, *how: str) -> subprocess.CompletedProcess[str]:
+        words = stage_words("adc", family, photos, tmp_path / name, batch=2, **options)
+        command = [sys.executable, "-m", "accelerate.commands.launch", *how, "--main_process_port", free_port()]
+        variables = {**os.environ, "PYTHONPATH": str(TESTS.parent), "HF_HUB_OFFLINE": "1"}
+        return subprocess.run(
+            [*command, str(TESTS / "stages.py"), *words], capture_output=True, text=True, env=variables
+        )
+
+    finish(start_stage(stage_words("adc", family, photos, tmp_path / "one", batch=4, **options), plain_descent=True))
+    done = launch("two", "--config_file", str(TESTS.parent / "training/accelerate/two-cpu-processes.yaml"))
+    assert done.returncode == 0, done.stderr
+    one, two = last_state(tmp_path / "one"), last_state(tmp_path / "two")
+    for file in ("model.safetensors", "custom_checkpoint_1.pkl"):
+        for name in one[file]:
+            torch.testing.assert_close(two[file][name], one[file][name], atol=1e-5, rtol=0, msg=lambda m, n=name: n + m)
+    alone = launch("alone", "--cpu", "--num_processes", "2")
+    assert alone.returncode != 0 and "asked for several processes and has started one" in alone.stderr
 
 
 def checkpoint_zero(stage: str, family: Path, photos: Path, folder: Path) -> dict[str, object]:

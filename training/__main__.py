@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         train = importlib.import_module(f"training.{stage}").train
         weights = train(config)
-    except (ValueError, TrainingStopped) as error:
+    except (ValueError, OSError, TrainingStopped) as error:  # OSError: a full disk, a folder that may not be written
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{stage}: weights in {weights}")

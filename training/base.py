@@ -3,6 +3,7 @@
 Both ends of the source's UNet are replaced, for its 4 channels are those of another autoencoder; then everything is
 trained with the ordinary objective, `|UNet(z_t, t, c) - noise|^2` or that of velocity, as the source's scheduler says.
 A sample trained with `c_neg` shows the degraded picture, so that the base knows both sides of the guidance.
+Representation alignment (`training.alignment`) may be added.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gendrpix.codecs import LatentCodec
 from gendrpix.networks import build_unet, initial_prompts, replace_conv_in, replace_conv_out, signal_and_noise
 from gendrpix.pipelines import GenDRPipeline
 from gendrpix.specs import ModelSpec, find_model
+from training.alignment import Alignment
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained_autoencoder
 from training.config import BaseConfig
@@ -56,11 +58,16 @@ def train(config: BaseConfig) -> Path:
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     ema = Average(unet, loop.ema_decay)
+    alignment = None
+    if config.alignment_weight:
+        alignment = Alignment(config.alignment_encoder, unet, device, loop.learning_rate)
 
-    # Optimiser
+    # Optimisers
     optimizer = run.optimizer(unet.parameters())
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(ema)
+    if alignment is not None:
+        accelerator.register_for_checkpointing(alignment.projector, alignment.optimizer)
     denoiser = Denoiser(unet, form)
 
     # Resume
@@ -76,11 +83,26 @@ def train(config: BaseConfig) -> Path:
                 z = codec.encode(pixels).float()
             noise, times = draw_noise(z, indices, loop.seed, 5)
             loss = denoiser.denoising_loss(z, noise, times, prompts[negative.long()])
-            run.update(loss, optimizer, unet.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+            terms = {"denoising": loss.detach()}
+            if alignment is not None:
+                keep_trainable(alignment.projector, trainable=False)
+                features, tokens = alignment.features, alignment.encode(pixels)
+                aligned = alignment.loss(features, tokens)
+                loss = loss + config.alignment_weight * aligned
+                terms["alignment"] = aligned.detach()
+            rate = run.learning_rate_at(step, loop.learning_rate)
+            run.update(loss, optimizer, unet.parameters(), rate, step)
+
+            # The projector, on the same features
+            if alignment is not None:
+                keep_trainable(alignment.projector, trainable=True)
+                parameters = alignment.projector.parameters()
+                aligned = alignment.loss(features.detach(), tokens)
+                run.update_replica(aligned, alignment.optimizer, parameters, rate, step)
         if not accelerator.sync_gradients:
             continue
         ema.step(unet.parameters())
-        run.report(bar, step + 1, {"denoising": loss.detach()})
+        run.report(bar, step + 1, terms)
 
         if run.due(step + 1, loop.sample_every):
             with averaged(ema, accelerator.unwrap_model(unet)):
@@ -90,6 +112,8 @@ def train(config: BaseConfig) -> Path:
             run.save(step + 1)
 
     # Export
+    if alignment is not None:
+        alignment.close()
     own = finished(accelerator, unet, ema)
     pipeline = GenDRPipeline(
         unet=own, vae=autoencoder, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name

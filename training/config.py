@@ -129,6 +129,10 @@ class BaseConfig(StageConfig):
     """Text of `c_neg`, with which the degraded pictures are learnt."""
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     """What a UNet from random weights predicts; a source's scheduler says it itself."""
+    alignment_weight: float = 0.0
+    """Weight of representation alignment (`training.alignment`); its paper uses 0.5. 0: off."""
+    alignment_encoder: str = ""
+    """Folder or hub id of the vision transformer to align with, such as facebook/dinov2-base."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gendrpix.images import save_png
+from gendrpix.images import save_png, to_pil
 from training.config import DataConfig
 from training.data import contact_sheet, open_crops
 
@@ -18,6 +18,8 @@ class PreviewConfig:
     data: DataConfig = field(default_factory=DataConfig)
     out: Path
     """The PNG to write."""
+    pairs: Path | None = None
+    """Folder for the samples as files too: lq (degraded, small) and hq, as `evaluate --pairs` reads them."""
     count: int = 8
     """Samples shown."""
     start: int = 0
@@ -37,6 +39,13 @@ class PreviewConfig:
 def preview(config: PreviewConfig) -> Path:
     """Write the sheet. Raises ValueError where there are no photos or the file exists."""
     train, held_out = open_crops(config.data, config.seed)
-    sheet = contact_sheet(train if config.part == "train" else held_out, config.count, config.start)
+    crops = train if config.part == "train" else held_out
+    sheet = contact_sheet(crops, config.count, config.start)
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    return save_png(sheet, config.out, overwrite=config.overwrite)
+    written = save_png(sheet, config.out, overwrite=config.overwrite)
+    if config.pairs is not None:
+        for index, sample in enumerate(crops.samples(config.start, config.count), start=config.start):
+            for side, pixels in (("lq", sample.small), ("hq", sample.hq)):
+                (config.pairs / side).mkdir(parents=True, exist_ok=True)
+                save_png(to_pil(pixels), config.pairs / side / f"{index:06d}.png", overwrite=config.overwrite)
+    return written

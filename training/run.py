@@ -14,9 +14,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import ProjectConfiguration, is_tensorboard_available
+from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -220,8 +222,14 @@ class Run:
         accelerator.wait_for_everyone()
 
     def judge(self, step: int, figures: Mapping[str, float]) -> None:
-        """Track a validation's figures; if a checkpoint of this step is written, it may be kept as the best."""
+        """Track a validation's figures and samples; if a checkpoint of this step is written, it may be kept as best."""
         self.accelerator.log(dict(figures), step=step)
+        picture = self.sample_picture(step)
+        if picture is not None and picture.is_file():
+            with Image.open(picture) as image:
+                shown = np.asarray(image)[None]  # (1, H, W, 3) uint8
+            for tracker in self.accelerator.trackers:
+                tracker.log_images({"samples": shown}, step=step, dataformats="NHWC")
         logger.info("%s: step %d: %s", self.stage, step, ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
         self._candidate = (step, figures["held_out_psnr"])
 
