@@ -65,7 +65,7 @@ class Alignment:
         """Minus the mean cosine of (B, C, h, w) projected features and (B, D, g, g) tokens: -1 where all agree."""
         projected = self.projector(features).float()
         height, width = projected.shape[-2:]
-        wanted = F.adaptive_avg_pool2d(tokens, [height, width])
+        wanted = F.adaptive_avg_pool2d(tokens, (height, width))
         cosines: Tensor = F.cosine_similarity(projected, wanted, dim=1)
         return -cosines.mean()
 
