@@ -105,7 +105,8 @@ class Comparing:
         with spoken():
             found = from_query(dict(request.query_params))
             updates = {self.tab.inputs[name]: value for name, value in found.items()}
-            return updates | self.tab.sized(found.get("scale"), found.get("size_px"))
+            updates |= self.tab.sized(found.get("scale"), found.get("size_px"))
+            return updates or gr.skip()  # Gradio takes an empty mapping for a value
 
     # The run -------------------------------------------------------------------------------------------------------
 
