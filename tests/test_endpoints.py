@@ -109,6 +109,12 @@ def test_restore_gives_the_pixels_of_python_and_their_recipe(client: Client, pho
     assert len(recipe.weights_sha256) == 64
 
 
+def test_restore_takes_a_longer_side_and_the_photos_colours(client: Client, photo: Path, weights: Path) -> None:
+    path = client.predict(handle_file(photo), size_px=100, color_fix="wavelet", api_name="/restore")
+    [expected] = load_restorer("gendr-pix", weights)(photo, scale=2.5, color_fix="wavelet").images
+    assert np.array_equal(decoded(path), np.asarray(expected))
+
+
 def test_compare_gives_files_and_figures(client: Client, photo: Path) -> None:
     files, figures = client.predict(
         photo=handle_file(photo), restorers=["gendr-pix*", "gendr"], scale=2.0, api_name="/compare"
@@ -165,6 +171,9 @@ REFUSED = [
     ("/restore", {"pos_rows": 8}, "whole numbers from 0 to 7"),
     ("/restore", {"neg_columns": 1.5}, "whole numbers from 0 to 7"),
     ("/restore", {"plain_cfg": "yes"}, "expected true or false"),
+    ("/restore", {"size_px": 10}, "so a longer side of 10 is"),
+    ("/restore", {"color_fix": "sepia"}, "color_fix"),
+    ("/compare", {"repeats": 0}, "repeats is 0; expected a number from 1 to 10"),
     ("/compare", {"restorers": []}, "No restorer is chosen"),
     ("/compare", {"restorers": {"a": 1}}, "expected a list"),
     ("/sweep", {"side": "left"}, "expected one of positive, negative"),

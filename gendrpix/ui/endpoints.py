@@ -13,8 +13,8 @@ import gradio as gr
 from gradio import FileData
 from gradio.events import api
 
-from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, checked_number, checked_offset
-from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD, Choice
+from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, checked_choice, checked_number, checked_offset
+from gendrpix.specs import COLOR_FIXES, COMPARED_OMEGA, NEG_PAD, POS_PAD, Choice, ColorFix
 from gendrpix.ui.benching import Benching
 from gendrpix.ui.engine import COMPUTE, Engine
 from gendrpix.ui.errors import spoken
@@ -52,6 +52,8 @@ class Endpoints:
         neg_rows: int = NEG_PAD[0],
         neg_columns: int = NEG_PAD[1],
         plain_cfg: bool = False,
+        size_px: int | None = None,
+        color_fix: ColorFix = "none",
     ) -> FileData:
         """Restore and enlarge one photo and give it back as a PNG file, its settings in the file's metadata.
 
@@ -65,6 +67,8 @@ class Endpoints:
             neg_rows: Rows in the negative run, 0 to 7.
             neg_columns: Columns in the negative run, 0 to 7.
             plain_cfg: Guide without those offsets.
+            size_px: Longer side of the result in pixels, in place of scale.
+            color_fix: wavelet or adain takes the broad colours from the photo.
         """
         progress, stop = gr.Progress(), Stop()
         with spoken():
@@ -72,7 +76,8 @@ class Endpoints:
             if guidance is not None and restorer != "gendr-pix":
                 raise ValueError(f"Guidance is for gendr-pix, not for {restorer}; leave it out or choose gendr-pix.")
             offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
-            request = as_request(photo, [restorer], scale, guidance, offsets, plain_cfg)
+            more = as_options(size_px, color_fix)
+            request = as_request(photo, [restorer], scale, guidance, offsets, plain_cfg, **more)
             job = self.engine.prepare(request)
             progress((1, 2), desc=f"Running {job.labels[0]}")
             record = self.engine.restore(job, stop)
@@ -89,6 +94,9 @@ class Endpoints:
         neg_rows: int = NEG_PAD[0],
         neg_columns: int = NEG_PAD[1],
         plain_cfg: bool = False,
+        size_px: int | None = None,
+        color_fix: ColorFix = "none",
+        repeats: int = 1,
     ) -> tuple[list[FileData], list[dict[str, Any]]]:
         """Restore one photo with several restorers and measure each.
 
@@ -105,6 +113,9 @@ class Endpoints:
             neg_rows: Rows in the negative run, 0 to 7.
             neg_columns: Columns in the negative run, 0 to 7.
             plain_cfg: Guide without those offsets.
+            size_px: Longer side of the result in pixels, in place of scale.
+            color_fix: wavelet or adain takes the broad colours from the photo.
+            repeats: Timed runs of each, 1 to 10; the time is their median.
         """
         from gendrpix.report import to_dict
 
@@ -112,7 +123,8 @@ class Endpoints:
         with spoken():
             progress(0, desc="Reading the photo")
             offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
-            request = as_request(photo, restorers, scale, guidance, offsets, plain_cfg)
+            more = as_options(size_px, color_fix, repeats)
+            request = as_request(photo, restorers, scale, guidance, offsets, plain_cfg, **more)
             job = self.engine.prepare(request)
             results = self._keep(job, request)
             files: list[FileData] = []
@@ -222,7 +234,13 @@ class Endpoints:
 
 
 def as_request(
-    photo: Any, restorers: Any, scale: Any, guidance: Any, offsets: tuple[int, int, int, int], plain_cfg: Any
+    photo: Any,
+    restorers: Any,
+    scale: Any,
+    guidance: Any,
+    offsets: tuple[int, int, int, int],
+    plain_cfg: Any,
+    **more: Any,
 ) -> Request:
     """The parameters, as a program may send anything, as the page's request. Raises ValueError for what is no value."""
     checked_offset("pos_rows, pos_columns", offsets[:2])
@@ -232,7 +250,17 @@ def as_request(
         raise ValueError(f"plain_cfg is {plain_cfg!r:.40}; expected true or false.")
     kind = "Off" if guidance is None else ("Plain CFG" if plain_cfg else "PadCFG")
     names = checked_list("restorers", restorers)
-    return Request.from_widgets(photo, names, checked_number("scale", scale, 1.0, 8.0), kind, omega, *offsets)
+    factor = None if more["size_px"] else checked_number("scale", scale, 1.0, 8.0)
+    return Request.from_widgets(photo, names, factor, kind, omega, *offsets, **more)
+
+
+def as_options(size_px: Any, color_fix: Any, repeats: Any = 1) -> dict[str, Any]:
+    """The parameters that few need, as fields of `Request`. Raises ValueError for what is no value."""
+    return {
+        "size_px": None if size_px is None else int(checked_number("size_px", size_px, 1, 1_000_000)),
+        "color_fix": checked_choice("color_fix", color_fix, COLOR_FIXES),
+        "repeats": int(checked_number("repeats", repeats, 1, MAX_REPEATS)),
+    }
 
 
 def as_region(photo: Any, scale: Any, across: Any, down: Any, side_px: Any) -> Region:
@@ -267,13 +295,6 @@ def describe_sweep(scores: Any, key: SweepKey, curve: list[tuple[float, float]])
         "scores": [[scores[row, column] for column in range(8)] for row in range(8)],
         "omega_curve": [{"omega": omega, "score": score} for omega, score in curve],
     }
-
-
-def checked_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
-    """The value. Raises ValueError unless it is one of the choices."""
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r:.40}; expected one of {', '.join(choices)}.")
-    return value
 
 
 def checked_list(name: str, value: Any) -> list[Any]:
