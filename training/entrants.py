@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from PIL import Image
@@ -88,14 +88,14 @@ def make_entrants(
             kind: Restorer(choice, dataclasses.replace(settings, guidance=omegas[0]), cache, kind) for kind in kinds
         }
         for omega, kind in product(omegas, kinds):
-            run = first[kind] if omega is None or omega == omegas[0] else Remix(first[kind], omega)
+            own = first[kind] if omega is None or omega == omegas[0] else Remix(first[kind], omega)
             name = f"{choice}@{omega:g}" if omega is not None and len(omegas) > 1 else choice
             label = CHOICE_LABELS[choice] + ("" if omega is None else f" (ω {omega:g})")
             entrants.append(
                 Entrant(
                     name=f"{name}/{kind}" if len(kinds) > 1 else name,
                     label=f"{label}, {kind}" if len(kinds) > 1 else label,
-                    run=run,
+                    run=own,
                     weights=digest,
                 )
             )
@@ -211,7 +211,7 @@ def run_network(name: str, network: NcnnNetwork, settings: CompareSettings, case
         timing = timed(lambda: network(case.photo.color), "cpu", warmup=settings.warmup, repeats=settings.repeats)
     check_result_size(name, case.name, timing.result.shape[-2:], (height, width), settings.scale)
     record = ready_record(name, name, to_pil(timing.result), settings, case, scorer)
-    measured = {"seconds": timing.seconds, "all_seconds": timing.all_seconds, "peak": peak}
+    measured: dict[str, Any] = {"seconds": timing.seconds, "all_seconds": timing.all_seconds, "peak": peak}
     return dataclasses.replace(record, **measured, device=describe_device(torch.device("cpu")))
 
 
