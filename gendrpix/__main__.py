@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from gendrpix.errors import quiet_about_pipes, sentence
 from gendrpix.options import Bench, Compare, Info, Restore, parse
-from gendrpix.restoring import check_common, check_restore, describe_recipe
+from gendrpix.restoring import check_common, check_restore, describe_recipe, dtype_of
 
 if TYPE_CHECKING:
     import torch
 
     from gendrpix.batch import Restore as RestoreCall
+    from gendrpix.batch import Stream as StreamCall
     from gendrpix.compare import Record
     from gendrpix.jobs import Crew, Outcome, Task, Times
+    from gendrpix.pipelines import RestorerPipeline
 
 
 @quiet_about_pipes
@@ -67,9 +69,9 @@ def restore(options: Restore) -> int:
         if options.report is not None:
             check_report(options.report, options.overwrite)
         folder = find_restorer_folder(options.restorer, options.weights)
-        recipe = describe_recipe(options, options.restorer, options.guidance)
-        recipe["weights_sha256"] = digest_weights(folder)
         crew = join_crew(pick_device(options.device))
+        recipe = describe_recipe(options, options.restorer, options.guidance, dtype_of(options, crew.device))
+        recipe["weights_sha256"] = digest_weights(folder)
         try:
             own = crew.share(tasks)
             if crew.index == 0:
@@ -82,9 +84,9 @@ def restore(options: Restore) -> int:
 def compare(options: Compare) -> int:
     """Restore one picture with every restorer, save each result as it ends, then the reports."""
     from gendrpix import compare as comparing
-    from gendrpix.devices import pick_device, pick_dtype
+    from gendrpix.devices import pick_device
     from gendrpix.images import Picture, open_picture, save_png
-    from gendrpix.pipelines import enlarged_alpha
+    from gendrpix.outputs import enlarged_alpha
     from gendrpix.recipe import pick_scale, png_entries
     from gendrpix.regions import cut
     from gendrpix.report import to_table, write_csv, write_json
@@ -112,14 +114,16 @@ def compare(options: Compare) -> int:
     check_free((*files.values(), *reports.values()), options.overwrite)
     with quiet_libraries():
         device = pick_device(options.device)
-        cache = comparing.RestorerCache(options.weights, device=device, dtype=pick_dtype(options.dtype))
+        dtype = dtype_of(options, device)
+        cache = comparing.RestorerCache(options.weights, device=device, dtype=dtype, speedups=options.speedups)
         scorer = Scorer(device=device, lpips_net=options.lpips_net)
         records: list[Record] = []
         first = comparing.input_record(picture, settings, scorer, truth)
         comparing.load_all(cache, choices)
         for record in chain([first], comparing.compare(picture, choices, settings, cache, scorer, truth)):
             options.output.mkdir(parents=True, exist_ok=True)
-            recipe = describe_recipe(options, record.name, options.guidance if record.name == "gendr-pix" else None)
+            guidance = options.guidance if record.name == "gendr-pix" else None
+            recipe = describe_recipe(options, record.name, guidance, dtype)
             entries = png_entries(recipe)
             result = Picture(color=record.pixels, alpha=enlarged_alpha(picture, record.pixels))
             save_png(result, files[record.name], overwrite=options.overwrite, metadata=entries, bits=options.bits)
@@ -159,7 +163,6 @@ def info(options: Info) -> int:
 
 def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[Task], recipe: dict[str, Any]) -> int:
     """Do this process's tasks, then put all processes' reports together; the exit code of the whole job."""
-    from gendrpix.batch import restore_files
     from gendrpix.jobs import write_report
 
     done: list[Outcome] = []
@@ -177,19 +180,7 @@ def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[
             advance(outcome)
 
         try:
-            times.append(
-                restore_files(
-                    own,
-                    lambda: load_call(options, crew.device),
-                    recipe,
-                    finish,
-                    batch=options.batch,
-                    workers=options.workers or (1 if crew.device.type == "cpu" else 4),
-                    bits=options.bits,
-                    overwrite=options.overwrite,
-                    crop=options.crop,
-                )
-            )
+            times.append(do_tasks(options, crew.device, own, recipe, finish))
         except BaseException:
             report()  # of what this process has done: the others cannot be asked any more
             raise
@@ -201,14 +192,38 @@ def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[
     return 1 if any(outcome.status == "failed" for outcome in done) else 0
 
 
-def load_call(options: Restore, device: torch.device) -> RestoreCall:
-    """The restorer, loaded, as a function of pictures of one size."""
-    from gendrpix.devices import pick_dtype
-    from gendrpix.pipelines import load_restorer
-    from gendrpix.restoring import restore_call
+def do_tasks(
+    options: Restore,
+    device: torch.device,
+    tasks: Sequence[Task],
+    recipe: dict[str, Any],
+    finish: Callable[[Outcome], None],
+) -> Times:
+    """Restore this process's pictures, into memory or straight into their files."""
+    from gendrpix.batch import restore_files, stream_files
+    from gendrpix.restoring import restore_call, stream_call
 
-    dtype = pick_dtype(options.dtype)
-    return restore_call(load_restorer(options.restorer, options.weights, device=device, dtype=dtype), options)
+    def load_call() -> RestoreCall:
+        return restore_call(load_pipeline(options, device), options, say)
+
+    def load_stream() -> StreamCall:
+        return stream_call(load_pipeline(options, device), options)
+
+    how: dict[str, Any] = {"overwrite": options.overwrite, "crop": options.crop}
+    if options.stream:
+        return stream_files(tasks, load_stream, recipe, finish, **how)
+    workers = options.workers or (1 if device.type == "cpu" else 4)
+    return restore_files(
+        tasks, load_call, recipe, finish, batch=options.batch, workers=workers, bits=options.bits, **how
+    )
+
+
+def load_pipeline(options: Restore, device: torch.device) -> RestorerPipeline:
+    """The restorer that the options name, ready."""
+    from gendrpix.pipelines import load_restorer
+
+    dtype = dtype_of(options, device)
+    return load_restorer(options.restorer, options.weights, device=device, dtype=dtype, speedups=options.speedups)
 
 
 @contextlib.contextmanager

@@ -261,6 +261,12 @@ def plan_axis(size: int, window: int, *, shifted: bool, device: torch.device | s
     )
 
 
+def window_borders(size: int, window: int, *, shifted: bool) -> list[int]:
+    """The positions along an axis that belong to another window than the one before them."""
+    owner = plan_axis(size, window, shifted=shifted).owner
+    return [int(position) + 1 for position in owner.diff().nonzero()]
+
+
 def _count_windows(size: int, window: int) -> int:
     """round(size / window), halves upwards, one up to SLACK more than the window; in integers: sizes may be symbols."""
     return 1 if size <= window + SLACK else (2 * size + window) // (2 * window)

@@ -13,7 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -37,6 +39,18 @@ T = TypeVar("T")
 
 Restore = Callable[[Sequence[Picture]], Sequence[Tensor]]
 """Pictures of one size => their results, (1, 3, H, W) in [-1, 1] each."""
+
+
+class Streamed(NamedTuple):
+    """What is known of a result that went straight into its file."""
+
+    size: tuple[int, int]
+    """(width, height)."""
+    notes: tuple[str, ...]
+
+
+Stream = Callable[[Picture, Path, Mapping[str, str]], Streamed]
+"""(picture, path, the PNG's text entries) => the result, saved there."""
 
 HELD_BATCHES = 4
 """How many batches' worth of decoded pictures may wait for others of their size."""
@@ -217,4 +231,48 @@ def write_result(loaded: Loaded, result: Tensor, seconds: float, *, bits: int, o
         size=(picture.width, picture.height),
         result_size=(width, height),
         notes=picture.notes,
+    )
+
+
+# Results too large for memory --------------------------------------------------------------------------------------
+
+
+def stream_files(
+    tasks: Sequence[Task],
+    load: Callable[[], Stream],
+    recipe: Mapping[str, Any],
+    finish: Callable[[Outcome], None],
+    *,
+    overwrite: bool = False,
+    crop: tuple[int, int, int, int] | None = None,
+) -> Times:
+    """As `restore_files`, one picture after the other, each result written while it is made."""
+    start, load_s = time.perf_counter(), 0.0
+    stream: Stream | None = None
+    for task in tasks:
+        loaded = guarded(task, partial(read_task, task, recipe, overwrite=overwrite, crop=crop))
+        if isinstance(loaded, Outcome):
+            finish(loaded)
+            continue
+        if stream is None:
+            began = time.perf_counter()
+            stream = load()
+            load_s = time.perf_counter() - began
+        finish(guarded(task, partial(stream_result, loaded, stream)))
+    return Times(wall_s=time.perf_counter() - start - load_s, model_s=0.0)
+
+
+def stream_result(loaded: Loaded, stream: Stream) -> Outcome:
+    """Restore one picture into its file. Raises what `stream` raises."""
+    picture, task = loaded.picture, loaded.task
+    make_folder(task.target.parent)
+    start = time.perf_counter()
+    made = stream(picture, task.target, loaded.entries)
+    return Outcome(
+        task=task,
+        status="restored",
+        seconds=time.perf_counter() - start,
+        size=(picture.width, picture.height),
+        result_size=made.size,
+        notes=(*picture.notes, *made.notes),
     )

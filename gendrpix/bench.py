@@ -8,36 +8,44 @@ from __future__ import annotations
 
 import gc
 import math
-import platform
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from gendrpix.compare import CompareSettings, describe_device, order_choices, restorer_of, weight_bytes
+from gendrpix.compare import CompareSettings, order_choices, restorer_of, weight_bytes
 from gendrpix.cost import count
 from gendrpix.devices import pick_dtype
 from gendrpix.errors import sentence
+from gendrpix.feedforward import split_feed_forward
 from gendrpix.images import Picture, check_output_size
-from gendrpix.measure import Peak, measure_peak, timed
+from gendrpix.machine import describe_environment, measure_ceiling
+from gendrpix.measure import Clock, Peak, measure_peak, timed
 from gendrpix.memory import available_bytes
 from gendrpix.networks import build_autoencoder, build_unet, initial_prompts
 from gendrpix.options import Bench
 from gendrpix.peers import PEER_SCALE, PEERS, build_peer, count_peer
 from gendrpix.pipelines import PIPELINES, RestorerPipeline, load_restorer
 from gendrpix.planner import AMPLE_BYTES_PER_PX, MARGIN, in_words, predict_peak
-from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, MODEL_SPECS, PATCH, find_model, find_restorer
+from gendrpix.specs import (
+    CHOICE_LABELS,
+    COMPARED_OMEGA,
+    DEFAULT_SPEEDUPS,
+    MODEL_SPECS,
+    PATCH,
+    Speedup,
+    find_model,
+    find_restorer,
+)
+from gendrpix.speedups import speed_up
 
 SCALE = float(PEER_SCALE)
 Quantity = Literal["seconds", "bytes"]
 """What grows with the pixels: time, or peak memory."""
-CEILING_SIDE = {"cuda": 8192, "mps": 2048, "cpu": 1024}
-"""Sides of the square matrices whose product is the ceiling, by device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,9 @@ class Plan:
     random_weights: bool
     warmup: int
     repeats: int
+    speedups: tuple[Speedup, ...] = DEFAULT_SPEEDUPS
+    clock: Clock = "wall"
+    """What the seconds are measured by; "cpu" is the processor time of all threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +203,8 @@ def plan_bench(options: Bench) -> Plan:
         random_weights=options.random_weights,
         warmup=options.warmup,
         repeats=options.repeats,
+        speedups=options.speedups,
+        clock=options.clock,
     )
 
 
@@ -243,7 +256,7 @@ def run_bench(plan: Plan, device: torch.device, say: Callable[[str], None]) -> B
 def gather(plan: Plan, device: torch.device, measured: Sequence[Measured]) -> BenchResult:
     """The measured cases with what they are read against: the environment, and the ceilings, measured now."""
     dtypes = dict.fromkeys(case.dtype for case in plan.cases)
-    ceilings = {name: measure_ceiling(device, pick_dtype(name)) for name in dtypes}
+    ceilings = {name: measure_ceiling(device, pick_dtype(name), plan.clock) for name in dtypes}
     return BenchResult(plan=plan, environment=describe_environment(device), ceilings=ceilings, measured=tuple(measured))
 
 
@@ -282,8 +295,11 @@ def build_network(plan: Plan, case: Case, device: torch.device) -> RestorerPipel
         return build_peer(case.name).to(device, dtype)
     name = restorer_of(case.name)
     if plan.random_weights:
-        return random_restorer(name, plan.weights, device, dtype)
-    return load_restorer(name, plan.weights, device=device, dtype=dtype)
+        pipeline = random_restorer(name, plan.weights, device, dtype)
+        split_feed_forward(pipeline.unet)
+        speed_up(pipeline, plan.speedups)
+        return pipeline
+    return load_restorer(name, plan.weights, device=device, dtype=dtype, speedups=plan.speedups)
 
 
 def measure_case(plan: Plan, case: Case, network: Any, device: torch.device) -> Measured:
@@ -296,7 +312,7 @@ def measure_case(plan: Plan, case: Case, network: Any, device: torch.device) -> 
     run, resident, model = _prepare(case, network, Picture(color=color), device)
     _check_room(case, network, device)
     with measure_peak(device, resident_bytes=resident) as peak:
-        all_seconds = timed(run, device, warmup=plan.warmup, repeats=plan.repeats).all_seconds
+        all_seconds = timed(run, device, warmup=plan.warmup, repeats=plan.repeats, clock=plan.clock).all_seconds
     parameters, macs, attention_macs = _count(replace(case, dtype="", padcfg=None), model)
     return Measured(
         case=case,
@@ -332,7 +348,7 @@ def _prepare(
         return enlarge, sum(parameter.nbytes for parameter in network.parameters()), None
     pipeline: RestorerPipeline = network
     assert case.attention is not None
-    if pipeline.window_tokens or case.attention != "auto":  # other families' is left as it was loaded
+    if pipeline.attention != case.attention and (pipeline.window_tokens or case.attention != "auto"):
         pipeline.set_attention(case.attention)
     guidance = COMPARED_OMEGA if case.name == "gendr-pix" else None
     how = {} if guidance is None else {"batched": case.padcfg == "batched"}
@@ -355,39 +371,7 @@ def _count(case: Case, model: str | None) -> tuple[int | None, int | None, int |
     return cost.parameters, cost.total_macs, cost.attention_macs
 
 
-def measure_ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the fastest of seven products of two square matrices: what the device gives to PyTorch at best."""
-    side = CEILING_SIDE.get(device.type, 2048)
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    best = min(timed(lambda: a @ b, device, warmup=2, repeats=7).all_seconds)
-    return 2 * side**3 / best
-
-
 def _release(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Device, driver and versions; nothing that names the machine."""
-    about: dict[str, Any] = {
-        "device": describe_device(device),
-        "processor": _first_line_with("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.system(),
-    }
-    if device.type == "cuda":
-        about["cuda"] = torch.version.cuda
-        about["driver"] = _first_line_with("/proc/driver/nvidia/version", "NVRM version")
-    return about
-
-
-def _first_line_with(path: str, key: str) -> str | None:
-    """What stands behind "key :" in a file of the system, or None."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key) and ":" in line), None)

@@ -16,6 +16,7 @@ from gendrpix.plots import save_figure
 from gendrpix.report import DASH, Table, format_bytes, format_seconds
 from gendrpix.writing import make_folder, write_text
 
+CLOCK_NAMES = {"wall": "wall time", "cpu": "processor time of all threads"}
 METHOD = (
     "Time: median of the counted runs and (fastest to slowest), from the decoded picture, a quarter of the output's "
     "sides, to the restored pixels; no file is read or written.",
@@ -73,6 +74,8 @@ def to_dict(result: BenchResult) -> dict[str, Any]:
         "random_weights": result.plan.random_weights,
         "warmup": result.plan.warmup,
         "repeats": result.plan.repeats,
+        "clock": result.plan.clock,
+        "speedups": list(result.plan.speedups),
         "environment": result.environment,
         "matrix_product_flop_per_s": result.ceilings,
         "cases": [_case_dict(result, one) for one in result.measured],
@@ -120,7 +123,8 @@ def about(result: BenchResult) -> str:
     weights = f"RANDOM weights of the geometry {plan.weights}" if plan.random_weights else f"weights {plan.weights}"
     ceilings = ", ".join(f"{flops / 1e9:.4g} GFLOP/s in {name}" for name, flops in result.ceilings.items())
     versions = ", ".join(f"{key} {place[key]}" for key in ("python", "torch", "cuda", "driver") if place.get(key))
-    runs = f"{plan.warmup} warm-up and {plan.repeats} counted runs a case"
+    ways = ", ".join(plan.speedups) or "none"
+    runs = f"{plan.warmup} warm-up and {plan.repeats} counted runs a case, {CLOCK_NAMES[plan.clock]}; speed-ups: {ways}"
     device = f"{place['device']}, {place['processor']}"
     return f"gendrpix {__version__}, {weights}; {device}; {versions}; {runs}; a matrix product reaches {ceilings}."
 

@@ -14,6 +14,10 @@ from torch.nn import functional as F
 
 from gendrpix.networks import Autoencoder
 from gendrpix.specs import PATCH, Domain
+from gendrpix.tiling import restore_tiled
+
+VAE_OVERLAP_PX = 128
+"""Pixels that neighbouring tiles of an autoencoder share: it sees further than 16 pixels, which tiles else discard."""
 
 
 class Codec(Protocol):
@@ -46,14 +50,23 @@ class LatentCodec:
         self.scale = float(autoencoder.config.scaling_factor)
         self.shift = float(getattr(autoencoder.config, "shift_factor", None) or 0.0)
 
+        self.tile_px: int | None = None
+        """Side of the tiles that are encoded and decoded one by one, in pixels; None for the whole at once."""
+
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels => (B, 16, H/8, W/8) latents: the posterior's mode, shifted and scaled to about unit variance."""
+        return restore_tiled(pixels, self._encode, self.tile_px, VAE_OVERLAP_PX, made_px=PATCH)
+
+    def decode(self, hidden: Tensor) -> Tensor:
+        """(B, 16, H/8, W/8) latents => pixels."""
+        return restore_tiled(hidden, self._decode, self.tile_px, VAE_OVERLAP_PX, read_px=PATCH)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
         encoded = self.autoencoder.encode(pixels)
         mode: Tensor = encoded.latent if isinstance(self.autoencoder, AutoencoderDC) else encoded.latent_dist.mode()
         return (mode - self.shift) * self.scale
 
-    def decode(self, hidden: Tensor) -> Tensor:
-        """(B, 16, H/8, W/8) latents => pixels."""
+    def _decode(self, hidden: Tensor) -> Tensor:
         decoded: Tensor = self.autoencoder.decode(hidden / self.scale + self.shift).sample
         return decoded
 

@@ -23,10 +23,21 @@ from gendrpix.images import (
     to_pil,
 )
 from gendrpix.measure import Peak, measure_peak, timed
-from gendrpix.pipelines import RestorerPipeline, enlarged_alpha, load_restorer
+from gendrpix.outputs import enlarged_alpha
+from gendrpix.pipelines import RestorerPipeline, load_restorer
 from gendrpix.planner import Fitted, restore_within
 from gendrpix.scores import Scorer, Scores
-from gendrpix.specs import CHOICE_LABELS, COMPARED_OMEGA, NEG_PAD, POS_PAD, UNGUIDED, ColorFix, Offset
+from gendrpix.specs import (
+    CHOICE_LABELS,
+    COMPARED_OMEGA,
+    DEFAULT_SPEEDUPS,
+    NEG_PAD,
+    POS_PAD,
+    UNGUIDED,
+    ColorFix,
+    Offset,
+    Speedup,
+)
 
 INPUT = "input"
 INPUT_LABEL = "Input (bicubic)"
@@ -109,8 +120,10 @@ class RestorerCache:
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        speedups: Sequence[Speedup] = DEFAULT_SPEEDUPS,
     ) -> None:
         self.weights = weights
+        self.speedups = tuple(speedups)
         self.device = torch.device(device)
         self.dtype = dtype
         self._lock = threading.Lock()
@@ -121,7 +134,9 @@ class RestorerCache:
         name = restorer_of(name)
         with self._lock:
             if name not in self._pipelines:
-                self._pipelines[name] = load_restorer(name, self.weights, device=self.device, dtype=self.dtype)
+                self._pipelines[name] = load_restorer(
+                    name, self.weights, device=self.device, dtype=self.dtype, speedups=self.speedups
+                )
             return self._pipelines[name]
 
 

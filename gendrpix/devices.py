@@ -15,6 +15,20 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def pick_dtype(name: str) -> torch.dtype:
-    """The dtype of that name."""
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+def pick_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
+    """The dtype of that name; "auto" is the fastest on the device that changes pixels by less than 1/255 on average.
+
+    docs/performance.md measures that. CUDA: bfloat16 where the GPU computes in it, else float16; the CPU: bfloat16
+    where it multiplies matrices in it; MPS: float32.
+    """
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    if device is not None and device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    cpu = device is None or device.type == "cpu"
+    return torch.bfloat16 if cpu and cpu_has_bfloat16() else torch.float32
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself (AMX, AVX512-BF16); others are slower in it than in float32."""
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))

@@ -10,13 +10,14 @@ import contextlib
 import ctypes
 import functools
 import gc
+import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import psutil
 import torch
@@ -149,12 +150,36 @@ def _around_harmonics(amplitude: Tensor) -> Tensor:
     return patches.flatten(1, 2)[:, 1:]  # without the mean's own bin
 
 
+# Seams -------------------------------------------------------------------------------------------------------------
+
+
+def seam_score(x: Tensor, rows: Sequence[int], columns: Sequence[int], period: int = PATCH) -> float:
+    """By how many dB the steps across given lines stand above those across their neighbours; 0 without a seam.
+
+    x: (B, C, H, W). rows, columns: the lines lie before these positions. A line's neighbours are the lines one and two
+    periods before and after it, so that a pattern of the grid of 8 pixels is no seam. 20 log10 of the ratio of the mean
+    steps. Raises ValueError where no line has neighbours.
+    """
+    at_lines, beside = [], []
+    for lines, steps in ((rows, x.diff(dim=-2).abs().mean((0, 1, 3))), (columns, x.diff(dim=-1).abs().mean((0, 1, 2)))):
+        near = [-2 * period, -period, period, 2 * period]
+        for line in lines:
+            places = [line + distance - 1 for distance in near if 0 <= line + distance - 1 < len(steps)]
+            places = [place for place in places if place + 1 not in lines]
+            if places and 0 < line <= len(steps):
+                at_lines.append(float(steps[line - 1]))
+                beside.append(float(steps[places].mean()))
+    if not at_lines:
+        raise ValueError(f"No line has a neighbour {period} positions away; got rows {rows} and columns {columns}.")
+    return 20 * math.log10((statistics.fmean(at_lines) + FLOOR) / (statistics.fmean(beside) + FLOOR))
+
+
 # Time --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing(Generic[T]):
-    """Wall time of repeated runs of one function, the device idle before and after each."""
+    """Time of repeated runs of one function, the device idle before and after each."""
 
     result: T
     """What the last run gave back."""
@@ -165,7 +190,14 @@ class Timing(Generic[T]):
     """Runs beforehand that are not counted."""
 
 
-def timed(fn: Callable[[], T], device: torch.device | str, *, warmup: int = 1, repeats: int = 1) -> Timing[T]:
+Clock = Literal["wall", "cpu"]
+"""What a time is measured by: a clock on the wall, or the processor time of all threads, for a machine that is busy."""
+CLOCKS: dict[Clock, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def timed(
+    fn: Callable[[], T], device: torch.device | str, *, warmup: int = 1, repeats: int = 1, clock: Clock = "wall"
+) -> Timing[T]:
     """Time `fn`, synchronising the device before and after every run. Raises ValueError for no runs."""
     if warmup < 0 or repeats < 1:
         raise ValueError(f"warmup is {warmup} and repeats {repeats}; expected at least 0 and at least 1.")
@@ -174,10 +206,10 @@ def timed(fn: Callable[[], T], device: torch.device | str, *, warmup: int = 1, r
     seconds = []
     for _ in range(repeats):
         synchronise(device)
-        start = time.perf_counter()
+        start = CLOCKS[clock]()
         result = fn()
         synchronise(device)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(CLOCKS[clock]() - start)
     return Timing(result=result, seconds=statistics.median(seconds), all_seconds=tuple(seconds), warmup=warmup)
 
 

@@ -28,8 +28,10 @@ M = TypeVar("M", bound=nn.Module)
 
 REHEARSED_PX = 512
 """Side of the rehearsal. Beyond it memory grows with the pixels, whatever the attention: none keeps its scores."""
-CPU_FIXED_BYTES = 16_000_000
-"""What the CPU's libraries take once, whatever the size: compiled kernels, packed weights. Measured."""
+KERNEL_BYTES = {"AVX512": {torch.float32: 380_000, torch.bfloat16: 500_000}}
+"""What the CPU's libraries take once for every layer, whatever its size: kernels compiled for it. Measured."""
+OTHER_KERNEL_BYTES = 230_000
+"""The same where the processor has no AVX-512. Measured with AVX2."""
 CPU_WORKSPACE = 3
 """Numbers a pixel that the CPU's kernels take beside the tensors. Measured."""
 MMAP_THRESHOLD = -3
@@ -90,28 +92,52 @@ def bytes_per_pixel(pipeline: RestorerPipeline, *, guided: bool = False, batched
     key = (guided, batched, pipeline.unet.dtype, processors)
     if key not in known:
         known[key] = rehearse(pipeline, guided=guided, batched=batched)
+    return known[key] + workspace_bytes(pipeline)
+
+
+def workspace_bytes(pipeline: RestorerPipeline) -> int:
+    """Bytes a pixel that kernels take beside the tensors."""
     dtype: torch.dtype = pipeline.unet.dtype
-    workspace = CPU_WORKSPACE * dtype.itemsize if pipeline.device.type == "cpu" else 0
-    return known[key] + workspace
+    return CPU_WORKSPACE * dtype.itemsize if pipeline.device.type == "cpu" else 0
 
 
-def fixed_bytes(device: torch.device) -> int:
-    """Bytes that a restoration takes beside what grows with the pixels."""
-    return CPU_FIXED_BYTES if device.type == "cpu" else 0
+def fixed_bytes(pipeline: RestorerPipeline) -> int:
+    """Bytes that a process's first restoration takes beside what grows with the pixels."""
+    if pipeline.device.type != "cpu":
+        return 0
+    parts = [pipeline.unet]
+    if pipeline.vae is not None:
+        parts += [pipeline.vae.decoder, *([pipeline.vae.encoder] if pipeline.restorer.reads == "latent" else [])]
+    num_layers = sum(isinstance(module, nn.Conv2d | nn.Linear) for part in parts for module in part.modules())
+    known = KERNEL_BYTES.get(torch.backends.cpu.get_cpu_capability(), {})
+    return num_layers * known.get(pipeline.unet.dtype, OTHER_KERNEL_BYTES)
 
 
 def rehearse(pipeline: RestorerPipeline, *, guided: bool, batched: bool) -> float:
     """The bytes a pixel that tensors alone take at most, by running the pipeline on the meta device."""
-    actor = without_contents(pipeline)
     side = REHEARSED_PX - 8 if guided else REHEARSED_PX  # PadCFG pads by 8
+    return rehearse_size(pipeline, side, side, guided=guided, batched=batched) / REHEARSED_PX**2
+
+
+def rehearse_size(
+    pipeline: RestorerPipeline,
+    height: int,
+    width: int,
+    *,
+    guided: bool = False,
+    batched: bool = True,
+    vae_tile_px: int | None = None,
+) -> int:
+    """The bytes that tensors alone take at most in one restoration to that size."""
+    actor = without_contents(pipeline)
     ledger = Ledger()
-    with torch.inference_mode(), ledger:
-        pixels = torch.empty(1, 3, side, side, dtype=pipeline.unet.dtype, device="meta")
+    with torch.inference_mode(), actor.vae_tiles(vae_tile_px), ledger:
+        pixels = torch.empty(1, 3, height, width, dtype=pipeline.unet.dtype, device="meta")
         if guided:
             actor.restore_guided(pixels, 1.5, batched=batched)
         else:
             actor.restore(pixels)
-    return ledger.peak / REHEARSED_PX**2
+    return ledger.peak
 
 
 def without_contents(pipeline: RestorerPipeline) -> RestorerPipeline:

@@ -9,7 +9,17 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
-from gendrpix.specs import COMPARED_OMEGA, DEFAULT_GUIDANCE, NEG_PAD, POS_PAD, Choice, ColorFix, Offset
+from gendrpix.specs import (
+    COMPARED_OMEGA,
+    DEFAULT_GUIDANCE,
+    DEFAULT_SPEEDUPS,
+    NEG_PAD,
+    POS_PAD,
+    Choice,
+    ColorFix,
+    Offset,
+    Speedup,
+)
 
 
 def parse_omega(words: list[str]) -> float | None:
@@ -27,8 +37,27 @@ Omega = Annotated[
         str_from_instance=lambda value: ["none" if value is None else str(value)],
     ),
 ]
+
+
+def parse_tile(words: list[str]) -> int | Literal["auto"] | None:
+    """The words "auto" and "none" (None), else a whole number."""
+    word = words[0].lower()
+    return "auto" if word == "auto" else None if word == "none" else int(word)
+
+
+Tile = Annotated[
+    int | Literal["auto"] | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PX|auto|none",
+        instance_from_str=parse_tile,
+        is_instance=lambda value: value is None or value == "auto" or isinstance(value, int),
+        str_from_instance=lambda value: ["none" if value is None else str(value)],
+    ),
+]
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+DtypeChoice = Literal["auto", "float32", "bfloat16", "float16"]
 OutputPath = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
 
 
@@ -50,8 +79,10 @@ class Common:
     """A bundled family, a folder or a hub id."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU where there is one."""
-    dtype: Dtype = "float32"
-    """The numbers the networks compute with."""
+    dtype: DtypeChoice = "auto"
+    """The numbers the networks compute with; auto: the fastest on the device that change no pixel visibly."""
+    speedups: tuple[Speedup, ...] = DEFAULT_SPEEDUPS
+    """Ways to compute faster; those for CUDA are fp8 and graphs."""
     color_fix: ColorFix = "none"
     """Where results take their colours from: as restored, or low frequencies, or mean and contrast, of the input."""
     bits: Literal[8, 16] = 8
@@ -76,6 +107,10 @@ class Restore(Common):
     """Which restorer."""
     guidance: Omega = DEFAULT_GUIDANCE
     """PadCFG's omega, gendr-pix only; none is one pass without guidance."""
+    tile: Tile = "auto"
+    """Side of the tiles in pixels of the result, a multiple of 8; auto: tiles only where memory is short."""
+    stream: bool = False
+    """Write each result to disk as it is made, tile by tile: for results that do not fit into memory."""
     batch: int = 1
     """Most pictures of one size that are restored at once; more than 1 is for GPUs."""
     workers: int | None = None
@@ -124,18 +159,22 @@ class Bench:
     """Numbers that the networks compute with."""
     padcfg: tuple[Literal["batched", "sequential"], ...] = ("batched",)
     """How gendr-pix runs its two branches."""
-    peers: tuple[Literal["rrdbnet", "compact"], ...] = ("rrdbnet", "compact")
-    """Networks of others, built without their weights, for comparison; they need the package spandrel."""
+    peers: tuple[Literal["rrdbnet", "compact", "sd21-vae4"], ...] = ("rrdbnet", "compact")
+    """Networks of others with random weights, for comparison; rrdbnet and compact need the package spandrel."""
     weights: str | None = None
     """A bundled family, a folder or a hub id; mini where none is given."""
     random_weights: bool = False
     """Build --model without weights: times and memory do not depend on them, pictures do."""
     model: Literal["mini", "sd21"] | None = None
     """Which family --random-weights builds."""
+    speedups: tuple[Speedup, ...] = DEFAULT_SPEEDUPS
+    """Ways in which all restorers compute faster; run again with others to compare."""
     warmup: int = 1
     """Runs of each case that are not counted."""
     repeats: int = 3
     """Counted runs of each; the time is their median."""
+    clock: Literal["wall", "cpu"] = "wall"
+    """cpu counts the processor's time of all threads: for a machine that is busy with other work."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU where there is one."""
     overwrite: bool = False

@@ -1,7 +1,7 @@
 """Super-resolution networks of others beside the restorers: built without their weights to be timed, or run from files.
 
-The first come from the package spandrel (MIT). The second are files of ncnn (BSD-3), the format that desktop programs
-such as Upscayl bring. Both packages are optional: `pip install "gendrpix[peers]"`.
+The convolutional ones come from the package spandrel (MIT). The second are files of ncnn (BSD-3), the format that
+desktop programs such as Upscayl bring. Both packages are optional: `pip install "gendrpix[peers]"`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+
+from gendrpix.networks import build_unet, predict
+from gendrpix.specs import MODEL_SPECS
 
 PEER_SCALE = 4
 
@@ -28,7 +33,7 @@ class PeerSpec:
     name: str
     label: str
     module: str
-    """Where spandrel keeps it."""
+    """Where its class is."""
     class_name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,9 +56,46 @@ PEERS: Mapping[str, PeerSpec] = MappingProxyType(
                 class_name="Compact",
                 arguments={"num_feat": 64, "num_conv": 32, "upscale": PEER_SCALE},
             ),
+            PeerSpec(
+                name="sd21-vae4",
+                label="SD 2.1, 4-channel VAE, one step (as OSEDiff)",
+                module="gendrpix.peers",
+                class_name="OneStepDiffusion",
+            ),
         )
     }
 )
+
+
+class OneStepDiffusion(nn.Module):
+    """Stable Diffusion 2.1 with its own autoencoder of 4 channels, one step from the enlarged picture's latent.
+
+    What OSEDiff (arXiv 2406.08177) runs once its adapters are merged, with a prompt embedding that is given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = build_unet(MODEL_SPECS["sd21"], 4, 4)
+        self.vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            latent_channels=4,
+            sample_size=512,
+        )
+        spec = MODEL_SPECS["sd21"]
+        self.prompt = nn.Parameter(torch.zeros(1, spec.prompt_tokens, spec.prompt_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, h, w) in [0, 1] => (B, 3, 4 h, 4 w) in [0, 1]."""
+        height, width = (side * PEER_SCALE for side in x.shape[-2:])
+        pixels = F.interpolate(x.float(), size=(height, width), mode="bicubic").to(x.dtype) * 2 - 1
+        scale = self.vae.config.scaling_factor
+        latent = self.vae.encode(pixels).latent_dist.mode() * scale
+        restored = predict(self.unet, latent, self.prompt, timestep=999, form="epsilon")
+        decoded: Tensor = self.vae.decode(restored / scale).sample
+        return (decoded / 2 + 0.5).clamp(0, 1)
 
 
 def build_peer(name: str) -> nn.Module:
@@ -74,8 +116,8 @@ def count_peer(name: str, height: int, width: int) -> tuple[int, int]:
     with torch.device("meta"):
         network = build_peer(name)
         pixels = torch.empty(1, 3, height // PEER_SCALE, width // PEER_SCALE)
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            network(pixels)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(pixels)
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2
 
 

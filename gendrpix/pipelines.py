@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
 import PIL.Image
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import BaseOutput
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gendrpix import guidance as padcfg
 from gendrpix.attention import set_attention
-from gendrpix.codecs import codec_for
+from gendrpix.codecs import LatentCodec, codec_for
 from gendrpix.color import check_color_fix, correct_color
+from gendrpix.feedforward import split_feed_forward
 from gendrpix.guidance import Branches
 from gendrpix.images import (
     Picture,
@@ -28,12 +28,12 @@ from gendrpix.images import (
     output_size,
     pad_to_multiple,
     resize,
-    resize_alpha,
-    to_pil,
 )
 from gendrpix.networks import Autoencoder, predict
+from gendrpix.outputs import Restored, as_output, stack
 from gendrpix.planner import TileChoice, restore_within
 from gendrpix.specs import (
+    DEFAULT_SPEEDUPS,
     FORMAT_VERSION,
     MODEL_SPECS,
     NEG_PAD,
@@ -43,8 +43,10 @@ from gendrpix.specs import (
     ColorFix,
     Offset,
     RestorerSpec,
+    Speedup,
     find_restorer,
 )
+from gendrpix.speedups import speed_up
 from gendrpix.weights import (
     check_listed,
     find_folder,
@@ -57,7 +59,6 @@ from gendrpix.weights import (
 
 PROMPTS_FILE = "prompts.safetensors"
 ImageInput = Picture | PIL.Image.Image | str | Path | bytes
-Restored = list[PIL.Image.Image] | NDArray[np.float32] | Tensor
 
 
 @dataclass
@@ -107,6 +108,7 @@ class RestorerPipeline(DiffusionPipeline):
             form=form, timestep=timestep, model=model, format_version=format_version, shared_vae=shared_vae
         )
         self.prompts = prompts
+        self._attention: str | None = None
         self._reader = codec_for(self.restorer.reads, vae)
         self._writer = codec_for(self.restorer.writes, vae)
 
@@ -171,6 +173,11 @@ class RestorerPipeline(DiffusionPipeline):
         spec = MODEL_SPECS.get(self.config.model)
         return spec.window_tokens if spec else None
 
+    @property
+    def attention(self) -> str | None:
+        """The kind that `set_attention` has chosen; None where it was never called."""
+        return self._attention
+
     def set_attention(self, kind: str) -> None:
         """Choose the UNet's self-attention: "full", "window", "pooled" or "auto" (`gendrpix.attention`)."""
         if self.window_tokens is None:
@@ -179,6 +186,20 @@ class RestorerPipeline(DiffusionPipeline):
                 f"{', '.join(MODEL_SPECS)}. Call gendrpix.attention.set_attention with the sides."
             )
         set_attention(self.unet, kind, self.window_tokens)
+        self._attention = kind
+
+    @contextlib.contextmanager
+    def vae_tiles(self, tile_px: int | None) -> Iterator[None]:
+        """Within, the autoencoder works in blended tiles of that side in pixels; None for the whole at once."""
+        codecs = [codec for codec in (self._reader, self._writer) if isinstance(codec, LatentCodec)]
+        before = [codec.tile_px for codec in codecs]
+        for codec in codecs:
+            codec.tile_px = tile_px
+        try:
+            yield
+        finally:
+            for codec, tile in zip(codecs, before, strict=True):
+                codec.tile_px = tile
 
     # Restoring -----------------------------------------------------------------------------------------------------
 
@@ -230,17 +251,20 @@ class RestorerPipeline(DiffusionPipeline):
             if fitted.branches is not None:
                 kept.append(fitted.branches)
         self.maybe_free_model_hooks()
-        images = _as_output(results, pictures, output_type)
+        images = as_output(results, pictures, output_type)
         if not return_branches:
             return RestorationOutput(images=images, notes=tuple(dict.fromkeys(notes)))
-        positive, negative = (_stack(branch) for branch in zip(*kept, strict=True))
+        positive, negative = (stack(branch) for branch in zip(*kept, strict=True))
         return RestorationOutput(images=images, positive=positive, negative=negative, notes=tuple(dict.fromkeys(notes)))
 
     def prepare(self, picture: Picture, scale: float) -> Tensor:
         """Picture => (1, 3, H, W) in [-1, 1] at the output size, on the pipeline's device and in its dtype."""
         height, width = output_size(picture.height, picture.width, scale)
         check_output_size(height, width)
-        return resize(picture.color.to(self.device), height, width).to(self.unet.dtype)
+        color = picture.color
+        if self.device.type == "cuda":  # from pinned memory the copy runs beside what the GPU still computes
+            color = color.pin_memory().to(self.device, non_blocking=True)
+        return resize(color.to(self.device), height, width).to(self.unet.dtype)
 
     @torch.inference_mode()
     def restore(self, pixels: Tensor) -> Tensor:
@@ -347,17 +371,21 @@ def load_restorer(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    speedups: Sequence[Speedup] = DEFAULT_SPEEDUPS,
 ) -> RestorerPipeline:
     """The restorer of that name, ready on `device`; `weights` is a bundled family, a folder or a hub id.
 
+    `devices.pick_dtype("auto", device)` is the fastest dtype; `speedups` are those of `gendrpix.speedups`.
     Self-attention is "auto" where the family's trained sizes are known (`RestorerPipeline.set_attention`).
     """
     folder = find_restorer_folder(find_restorer(name).name, weights)
     loaded = PIPELINES[name].from_pretrained(folder, dtype=dtype)
     loaded.set_progress_bar_config(disable=True)
+    split_feed_forward(loaded.unet)
     if loaded.window_tokens:
         loaded.set_attention("auto")
     moved: RestorerPipeline = loaded.to(device)
+    speed_up(moved, speedups)
     return moved
 
 
@@ -367,27 +395,3 @@ def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
     if not images:
         raise ValueError("No picture was given; pass one or more.")
     return images
-
-
-def _as_output(results: list[Tensor], pictures: list[Picture], output_type: str) -> Restored:
-    if output_type == "pil":
-        pairs = zip(results, pictures, strict=True)
-        return [to_pil(result, enlarged_alpha(picture, result)) for result, picture in pairs]
-    stacked = _stack(results)
-    if output_type == "pt":
-        return stacked
-    array: NDArray[np.float32] = (stacked.float() / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
-    return array
-
-
-def enlarged_alpha(picture: Picture, result: Tensor) -> Tensor | None:
-    """(1, 1, H, W) in [0, 1] at the size of `result` (B, 3, H, W), or None for an opaque picture."""
-    height, width = result.shape[-2:]
-    return None if picture.alpha is None else resize_alpha(picture.alpha, height, width)
-
-
-def _stack(results: Sequence[Tensor]) -> Tensor:
-    sizes = {tuple(result.shape[-2:]) for result in results}
-    if len(sizes) > 1:
-        raise ValueError(f"The results have different sizes {sorted(sizes)}; ask for output_type='pil', or one by one.")
-    return torch.cat(list(results))

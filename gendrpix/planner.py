@@ -9,14 +9,22 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from gendrpix.guidance import Branches, mix
-from gendrpix.memory import available_bytes, bytes_per_pixel, fixed_bytes, tight_memory
+from gendrpix.memory import (
+    available_bytes,
+    bytes_per_pixel,
+    fixed_bytes,
+    rehearse_size,
+    tight_memory,
+    workspace_bytes,
+)
 from gendrpix.specs import PATCH
 from gendrpix.tiling import MIN_TILE_PX, check_tile, restore_tiled
 
@@ -29,8 +37,12 @@ TileChoice = int | Literal["auto"] | None
 
 TILES_PX = (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, MIN_TILE_PX)
 """Sides that are tried, largest first."""
+VAE_TILES_PX = (2048, 1024, 512)
+"""The same for the autoencoder alone, which takes the most memory; those that cut the longer side in four or fewer."""
 MARGIN = 1.15
 """A plan fits if its prediction times this is free: predictions are within 15%."""
+ROOM = 3
+"""Where this many times the need is free, freed memory is not given back at once (`memory.tight_memory`)."""
 AMPLE_BYTES_PER_PX = 8192
 """More than any restorer here takes: where even this is free, nothing needs to be predicted."""
 FLOAT_BYTES = 4
@@ -48,6 +60,8 @@ class Plan:
     """Whether PadCFG's two branches run as one batch."""
     tile_px: int | None
     """Side of the tiles, a multiple of 8; None for the whole picture at once."""
+    vae_tile_px: int | None = None
+    """Side of the autoencoder's tiles where all else sees the whole picture; None for none."""
     predicted_bytes: int
     """Peak above the loaded weights and the decoded picture."""
     explanation: str
@@ -56,6 +70,10 @@ class Plan:
     def fits(self, budget_bytes: int) -> bool:
         """Whether the prediction, with its margin of error, is within the budget."""
         return self.predicted_bytes * MARGIN <= budget_bytes
+
+    def leaves_room(self, budget_bytes: int) -> bool:
+        """Whether so much is free that freed memory can be left to the C library, which is faster."""
+        return self.predicted_bytes * ROOM <= budget_bytes
 
 
 class Fitted(NamedTuple):
@@ -77,6 +95,7 @@ def predict_peak(
     guided: bool = False,
     batched: bool = True,
     tile_px: int | None = None,
+    vae_tile_px: int | None = None,
     num_pictures: int = 1,
     streamed: bool = False,
 ) -> int:
@@ -84,14 +103,17 @@ def predict_peak(
 
     guided: PadCFG, with both branches kept. streamed: the result goes to disk band by band (`gendrpix.streaming`).
     """
+    if vae_tile_px is not None:
+        whole = rehearse_size(pipeline, height, width, vae_tile_px=vae_tile_px)
+        return (whole + workspace_bytes(pipeline) * height * width) * num_pictures + fixed_bytes(pipeline)
     rate = bytes_per_pixel(pipeline, guided=guided, batched=batched)
     if tile_px is None or max(height, width) <= tile_px:
-        return int(rate * padded_pixels(height, width, guided) * num_pictures) + fixed_bytes(pipeline.device)
+        return int(rate * padded_pixels(height, width, guided) * num_pictures) + fixed_bytes(pipeline)
     tile = rate * padded_pixels(min(tile_px, height), min(tile_px, width), guided)
     channels = 6 if guided else 3
     strips = 3 * channels * FLOAT_BYTES * min(tile_px, height) * width  # being blended, carried over, read or given out
     whole = 0 if streamed else (3 + channels) * pipeline.unet.dtype.itemsize * height * width
-    return int((tile + strips + whole) * num_pictures) + fixed_bytes(pipeline.device)
+    return int((tile + strips + whole) * num_pictures) + fixed_bytes(pipeline)
 
 
 def padded_pixels(height: int, width: int, guided: bool) -> int:
@@ -119,23 +141,16 @@ def list_plans(
         smaller = [side for side in TILES_PX if side < longer] if tile == "auto" else []
         sides = [*([] if streamed else [None]), *smaller]
     for side in sides or [MIN_TILE_PX]:
-        for together in (True, False) if guided and batched and side in (None, tile) else (batched and not guided,):
+        both = (True, False) if guided and batched and side in (None, tile) else (batched and not guided,)
+        inner = [vae_tile for vae_tile in VAE_TILES_PX if longer / 4 <= vae_tile < longer]
+        inside = [None, *inner] if side is None and tile == "auto" and pipeline.vae is not None else [None]
+        for together, vae_tile in product(both, inside):
+            how: dict[str, Any] = {"batched": together, "tile_px": side, "vae_tile_px": vae_tile}
             predicted = predict_peak(
-                pipeline,
-                height,
-                width,
-                guided=guided,
-                batched=together,
-                tile_px=side,
-                num_pictures=num_pictures,
-                streamed=streamed,
+                pipeline, height, width, guided=guided, num_pictures=num_pictures, streamed=streamed, **how
             )
-            yield Plan(
-                batched=together,
-                tile_px=side,
-                predicted_bytes=predicted,
-                explanation=f"{describe(guided, together, side)}: about {in_words(predicted)}.",
-            )
+            plan = Plan(predicted_bytes=predicted, explanation="", **how)
+            yield replace(plan, explanation=f"{describe(guided, plan)}: about {in_words(predicted)}.")
 
 
 def choose_plan(
@@ -146,7 +161,10 @@ def choose_plan(
     Raises PlanError where none fits.
     """
     budget = available_bytes(pipeline.device) if budget_bytes is None else budget_bytes
-    return _first_that_fits(list(list_plans(pipeline, height, width, **settings)), budget)
+    plans = list(list_plans(pipeline, height, width, **settings))
+    if settings.get("streamed"):
+        plans.sort(key=lambda plan: not plan.leaves_room(budget))  # tiles in any case: room is worth more than size
+    return _first_that_fits(plans, budget)
 
 
 def _first_that_fits(plans: Sequence[Plan], budget_bytes: int) -> Plan:
@@ -160,10 +178,12 @@ def _first_that_fits(plans: Sequence[Plan], budget_bytes: int) -> Plan:
     )
 
 
-def describe(guided: bool, batched: bool, tile_px: int | None) -> str:
+def describe(guided: bool, plan: Plan) -> str:
     """The plan as the beginning of a sentence."""
-    where = "The whole picture at once" if tile_px is None else f"Tiles of {tile_px} pixels"
-    return where + (f", both branches {'as one batch' if batched else 'one after the other'}" if guided else "")
+    where = "The whole picture at once" if plan.tile_px is None else f"Tiles of {plan.tile_px} pixels"
+    if plan.vae_tile_px is not None:
+        where += f", its autoencoder in tiles of {plan.vae_tile_px}"
+    return where + (f", both branches {'as one batch' if plan.batched else 'one after the other'}" if guided else "")
 
 
 def in_words(num_bytes: int) -> str:
@@ -196,7 +216,7 @@ def restore_within(
     budget = available_bytes(pipeline.device) if budget_bytes is None else budget_bytes
 
     def run(plan: Plan) -> tuple[Tensor, Branches | None]:
-        return _run(pipeline, pixels, guidance, plan, keep_branches, how)
+        return run_plan(pipeline, pixels, guidance, plan, keep_branches, how)
 
     def run_tight(plan: Plan) -> tuple[Tensor, Branches | None]:
         with tight_memory(pipeline.device):
@@ -213,7 +233,8 @@ def restore_within(
     plans = smaller()
     chosen = _first_that_fits(plans, budget)
     notes = [] if chosen is plans[0] else [_why_not(plans[0], chosen, budget)]
-    return _try_each(run_tight, run_tight, chosen, lambda: plans, guided, notes)
+    first = run if chosen.leaves_room(budget) else run_tight
+    return _try_each(first, run_tight, chosen, lambda: plans, guided, notes)
 
 
 def _why_not(asked: Plan, chosen: Plan, budget_bytes: int) -> str:
@@ -240,23 +261,23 @@ def _try_each(
         following = next_smaller(plans(), plan, guided)
         if following is None:
             raise PlanError(
-                f"Memory ran out ({describe(guided, plan.batched, plan.tile_px).lower()}) and nothing smaller is "
+                f"Memory ran out ({describe(guided, plan).lower()}) and nothing smaller is "
                 "left to try; choose a smaller scale or allow smaller tiles."
             )
-        ran_out = describe(guided, plan.batched, plan.tile_px)
-        notes.append(f"{ran_out}: memory ran out. Done instead: {following.explanation}")
+        notes.append(f"{describe(guided, plan)}: memory ran out. Done instead: {following.explanation}")
         run, plan = run_smaller, following
 
 
 def next_smaller(plans: Sequence[Plan], plan: Plan, guided: bool) -> Plan | None:
     """The plan after `plan`, or None after the last."""
     for index, one in enumerate(plans):
-        if one.tile_px == plan.tile_px and (one.batched == plan.batched or not guided):
+        same_tiles = (one.tile_px, one.vae_tile_px) == (plan.tile_px, plan.vae_tile_px)
+        if same_tiles and (one.batched == plan.batched or not guided):
             return plans[index + 1] if index + 1 < len(plans) else None
     return plans[0] if plans else None
 
 
-def _run(
+def run_plan(
     pipeline: RestorerPipeline,
     pixels: Tensor,
     guidance: float | None,
@@ -264,8 +285,10 @@ def _run(
     keep_branches: bool,
     how: dict[str, Any],
 ) -> tuple[Tensor, Branches | None]:
+    """Restore in the plan's way: the result, clamped, and PadCFG's branches if they were to be kept."""
     if plan.tile_px is None or max(pixels.shape[-2:]) <= plan.tile_px:
-        restored, branches = pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)
+        with pipeline.vae_tiles(plan.vae_tile_px):
+            restored, branches = pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)
         return restored, branches if keep_branches else None
 
     if not keep_branches or guidance is None:

@@ -5,16 +5,19 @@ The command line and the page restore files through these, so that the same opti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendrpix import __version__
+from gendrpix.specs import DEFAULT_SPEEDUPS
 
 if TYPE_CHECKING:
     import torch
 
     from gendrpix.batch import Restore as RestoreCall
+    from gendrpix.batch import Stream as StreamCall
     from gendrpix.images import Picture
     from gendrpix.options import Common, Restore
     from gendrpix.pipelines import RestorerPipeline
@@ -36,17 +39,27 @@ def check_common(options: Common) -> None:
 
 def check_restore(options: Restore) -> None:
     """Raise ValueError for options that make no sense together."""
+    from gendrpix.tiling import check_tile
+
     check_common(options)
     if options.guidance is not None and options.restorer != "gendr-pix":
         raise ValueError(f"--guidance is for gendr-pix only, not for {options.restorer}; leave it out.")
     for name, number in (("--batch", options.batch), ("--workers", options.workers)):
         if number is not None and number < 1:
             raise ValueError(f"{name} is {number}; expected at least 1.")
+    if isinstance(options.tile, int):
+        check_tile(options.tile)
+    if options.stream and options.batch > 1:
+        raise ValueError(f"--stream restores one picture at a time; leave out --batch {options.batch}.")
+    if options.stream and options.tile is None:
+        raise ValueError("--stream restores in tiles; leave out --tile none.")
+    if options.stream and options.color_fix == "adain":
+        raise ValueError("--color-fix adain needs the whole picture at once; choose wavelet, or leave out --stream.")
 
 
-def describe_recipe(options: Common, restorer: str, guidance: float | None) -> dict[str, Any]:
-    """How a result is made, as JSON values; no paths of the machine."""
-    from gendrpix.options import Compare
+def describe_recipe(options: Common, restorer: str, guidance: float | None, dtype: torch.dtype) -> dict[str, Any]:
+    """How a result is made, as JSON values; no paths of the machine. dtype: what it was really computed in."""
+    from gendrpix.options import Compare, Restore
     from gendrpix.recipe import DEFAULT_SCALE
 
     folder = Path(options.weights)
@@ -56,7 +69,7 @@ def describe_recipe(options: Common, restorer: str, guidance: float | None) -> d
         "weights": folder.resolve().name if folder.is_dir() else options.weights,
         **size,
         "guidance": guidance,
-        "dtype": options.dtype,
+        "dtype": str(dtype).removeprefix("torch."),
         "version": __version__,
     }
     if options.crop is not None:
@@ -68,30 +81,80 @@ def describe_recipe(options: Common, restorer: str, guidance: float | None) -> d
         recipe["color_fix"] = options.color_fix
     if options.bits != 8:
         recipe["bits"] = options.bits
+    if options.speedups != DEFAULT_SPEEDUPS:
+        recipe["speedups"] = options.speedups
+    if isinstance(options, Restore) and options.tile != "auto":
+        recipe["tile"] = options.tile
+    if isinstance(options, Restore) and options.stream:
+        recipe["stream"] = True
     return recipe
 
 
-def restore_call(pipeline: RestorerPipeline, options: Restore) -> RestoreCall:
-    """The loaded restorer as a function of pictures of one size."""
+def dtype_of(options: Common, device: torch.device) -> torch.dtype:
+    """The dtype to compute in; "auto" is float32 for 16-bit files, which show more than bfloat16 tells apart."""
+    from gendrpix.devices import pick_dtype
+
+    return pick_dtype("float32" if options.dtype == "auto" and options.bits == 16 else options.dtype, device)
+
+
+def restore_call(pipeline: RestorerPipeline, options: Restore, say: Callable[[str], None] | None = None) -> RestoreCall:
+    """The loaded restorer as a function of pictures of one size; `say` hears once of what memory did not allow."""
     import torch
 
     from gendrpix.color import correct_color
-    from gendrpix.recipe import pick_scale
+    from gendrpix.planner import restore_within
 
     how: dict[str, Any] = {"pos_pad": options.pos_pad, "neg_pad": options.neg_pad}
+    said: set[str] = set()
 
+    @torch.inference_mode()
     def call(pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
-        first = pictures[0]
-        scale = pick_scale(first.width, first.height, options.scale, options.size)
-        if len(pictures) == 1:
-            fix = options.color_fix
-            images = pipeline(
-                first, scale=scale, guidance=options.guidance, color_fix=fix, output_type="pt", **how
-            ).images
-            assert isinstance(images, torch.Tensor)
-            return [images]
+        scale = scale_of(pictures[0], options)
         pixels = torch.cat([pipeline.prepare(picture, scale) for picture in pictures])
-        restored, _ = pipeline.restore_guided(pixels, options.guidance, **how)
-        return list(correct_color(restored, pixels, options.color_fix).chunk(len(pictures)))
+        fitted = restore_within(pipeline, pixels, options.guidance, tile=options.tile, **how)
+        for note in fitted.notes:
+            if say is not None and note not in said:
+                say(note)
+            said.add(note)
+        return correct_color(fitted.restored, pixels, options.color_fix).chunk(len(pictures))
 
     return call
+
+
+def stream_call(pipeline: RestorerPipeline, options: Restore) -> StreamCall:
+    """The loaded restorer as a function that restores one picture into a PNG, with a bar for its rows."""
+    from tqdm import tqdm
+
+    from gendrpix.batch import Streamed
+    from gendrpix.images import output_size
+    from gendrpix.streaming import restore_to_png
+
+    def stream(picture: Picture, path: Path, entries: Mapping[str, str]) -> Streamed:
+        scale = scale_of(picture, options)
+        with tqdm(total=1.0, leave=False, disable=None, file=sys.stderr, bar_format="{percentage:3.0f}%|{bar}|") as bar:
+            plan = restore_to_png(
+                pipeline,
+                picture,
+                path,
+                scale=scale,
+                guidance=options.guidance,
+                tile=options.tile or "auto",
+                color_fix=options.color_fix,
+                bits=options.bits,
+                overwrite=options.overwrite,
+                metadata=entries,
+                progress=lambda share: bar.update(share - bar.n),
+                pos_pad=options.pos_pad,
+                neg_pad=options.neg_pad,
+            )
+        height, width = output_size(picture.height, picture.width, scale)
+        return Streamed((width, height), (plan.explanation,))
+
+    return stream
+
+
+def scale_of(picture: Picture, options: Common) -> float:
+    """The factor that --scale or --size asks for."""
+    from gendrpix.recipe import pick_scale
+
+    return pick_scale(picture.width, picture.height, options.scale, options.size)

@@ -27,6 +27,10 @@ FORMAT_VERSION = 1
 Form = Literal["epsilon", "v", "residual", "direct"]
 Domain = Literal["pixel", "latent"]
 ColorFix = Literal["none", "wavelet", "adain"]
+Speedup = Literal["channels_last_vae", "channels_last_unet", "fused", "fp8", "compiled", "graphs"]
+"""Ways to compute faster (`gendrpix.speedups`)."""
+DEFAULT_SPEEDUPS: tuple[Speedup, ...] = ("channels_last_vae",)
+"""Those that gain where they were measured and change no pixel."""
 COLOR_FIXES: tuple[ColorFix, ...] = get_args(ColorFix)
 """Where a result's broad colours come from (`gendrpix.color`)."""
 

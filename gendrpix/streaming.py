@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from gendrpix.color import check_color_fix, correct_color
 from gendrpix.images import Picture, check_output_size, output_size, to_array
-from gendrpix.memory import tight_memory
+from gendrpix.memory import available_bytes, tight_memory
 from gendrpix.planner import Plan, choose_plan
 from gendrpix.png16 import PngStream, check_keyword
+from gendrpix.specs import ColorFix
 from gendrpix.tiling import OVERLAP_PX, Predictor, check_tile, resize_rows, restore_bands
 from gendrpix.writing import written_beside
 
@@ -34,6 +37,8 @@ def restore_to_png(
     guidance: float | None = None,
     tile: int | Literal["auto"] = "auto",
     budget_bytes: int | None = None,
+    color_fix: ColorFix = "none",
+    bits: int = 8,
     overwrite: bool = False,
     metadata: Mapping[str, str] | None = None,
     progress: Callable[[float], None] | None = None,
@@ -41,20 +46,26 @@ def restore_to_png(
 ) -> Plan:
     """Restore `picture` into a PNG by the largest tiles that fit the memory, and give back the plan.
 
-    how: pos_pad, neg_pad and plain_cfg of `RestorerPipeline.restore_guided`. Errors are those of `stream_png`, and
-    PlanError where nothing fits.
+    Tiles that leave room (`planner.Plan.leaves_room`) go before larger ones. color_fix: "none" or "wavelet", tile by
+    tile; "adain" needs the whole picture and raises ValueError. how: pos_pad, neg_pad and plain_cfg of
+    `RestorerPipeline.restore_guided`. Errors are those of `stream_png`, and PlanError where nothing fits.
     """
     height, width = output_size(picture.height, picture.width, scale)
     check_output_size(height, width)
+    check_color_fix(color_fix)
+    if color_fix == "adain":
+        raise ValueError("AdaIN needs the whole picture at once; choose 'wavelet', or restore without streaming.")
+    budget = available_bytes(pipeline.device) if budget_bytes is None else budget_bytes
     plan = choose_plan(
-        pipeline, height, width, guided=guidance is not None, tile=tile, streamed=True, budget_bytes=budget_bytes
+        pipeline, height, width, guided=guidance is not None, tile=tile, streamed=True, budget_bytes=budget
     )
     assert plan.tile_px is not None  # a streamed plan always has tiles
 
     def predict(pixels: Tensor) -> Tensor:
-        return pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)[0]
+        restored = pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)[0]
+        return correct_color(restored, pixels, color_fix)
 
-    with tight_memory(pipeline.device):
+    with nullcontext() if plan.leaves_room(budget) else tight_memory(pipeline.device):
         stream_png(
             picture,
             path,
@@ -63,6 +74,7 @@ def restore_to_png(
             tile_px=plan.tile_px,
             device=pipeline.device,
             dtype=pipeline.unet.dtype,
+            bits=bits,
             overwrite=overwrite,
             metadata=metadata,
             progress=progress,

@@ -12,7 +12,7 @@ are close to the whole picture's result, not equal to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -85,57 +85,80 @@ def blend_weights(spans: Sequence[Span], overlap_px: int = OVERLAP_PX) -> tuple[
     return tuple(weights)
 
 
-def restore_tiled(pixels: Tensor, predict: Predictor, tile_px: int | None, overlap_px: int = OVERLAP_PX) -> Tensor:
+def restore_tiled(
+    pixels: Tensor,
+    predict: Predictor,
+    tile_px: int | None,
+    overlap_px: int = OVERLAP_PX,
+    *,
+    read_px: int = 1,
+    made_px: int = 1,
+) -> Tensor:
     """`predict` over tiles of `pixels`, (B, 3, H, W) => (B, C, H, W), blended; C and the dtype are the prediction's.
 
-    A tile as large as the picture, or None, is `predict(pixels)` itself.
+    A tile as large as the picture, or None, is `predict(pixels)` itself. read_px, made_px: where `predict` goes from
+    one grid to another (an autoencoder), how many pixels a side one position that it reads has, and one that it gives;
+    tiles and overlap are counted in pixels all the same.
     """
-    height, width = pixels.shape[-2:]
+    height, width = (side * read_px for side in pixels.shape[-2:])
     if tile_px is None or max(height, width) <= tile_px:
         return predict(pixels)
     restored: Tensor | None = None
     top = 0
-    for band in restore_bands(
-        lambda first, last: pixels[..., first:last, :], (height, width), predict, tile_px, overlap_px
-    ):
+
+    def read(first: int, last: int) -> Tensor:
+        return pixels[..., first // read_px : last // read_px, :]
+
+    for band in restore_bands(read, (height, width), predict, tile_px, overlap_px, read_px=read_px, made_px=made_px):
         if restored is None:
-            restored = band.new_empty(*band.shape[:-2], height, width)
+            restored = band.new_empty(*band.shape[:-2], height // made_px, width // made_px)
         restored[..., top : top + band.shape[-2], :] = band
         top += band.shape[-2]
-    assert restored is not None and top == height
+    assert restored is not None and top == height // made_px
     return restored
 
 
 def restore_bands(
-    read: RowReader, size: tuple[int, int], predict: Predictor, tile_px: int, overlap_px: int = OVERLAP_PX
+    read: RowReader,
+    size: tuple[int, int],
+    predict: Predictor,
+    tile_px: int,
+    overlap_px: int = OVERLAP_PX,
+    *,
+    read_px: int = 1,
+    made_px: int = 1,
 ) -> Iterator[Tensor]:
     """The bands of `restore_tiled`'s result from top to bottom, (B, C, rows, W) each, as soon as they are final.
 
-    size: (height, width) of the picture. Only one row of tiles is held at a time, its pixels and its result.
+    size: (height, width) of the picture in pixels; `read` takes pixels. Only one row of tiles is held at a time, its
+    pixels and its result.
     """
     rows, columns = (plan_spans(side, tile_px, overlap_px) for side in size)
-    row_weights, column_weights = blend_weights(rows, overlap_px), blend_weights(columns, overlap_px)
+    row_weights, column_weights = (
+        [weight[made_px // 2 :: made_px] for weight in blend_weights(spans, overlap_px)] for spans in (rows, columns)
+    )
+    places = [slice(column.start // read_px, column.stop // read_px) for column in columns]
     carried: Tensor | None = None  # what earlier rows of tiles have given to rows that are not final
     for index, row in enumerate(rows):
-        strip, dtype = _blend_row(read(*row), predict, columns, column_weights)
+        source = read(*row)
+        tiles = map(predict, (source[..., place] for place in places))
+        strip, dtype = _blend_row(tiles, [column.start // made_px for column in columns], column_weights)
         strip *= row_weights[index].to(strip.device)[:, None]
         if carried is not None:
             strip[..., : carried.shape[-2], :] += carried
-        final = (rows[index + 1].start if index + 1 < len(rows) else row.stop) - row.start
+        final = ((rows[index + 1].start if index + 1 < len(rows) else row.stop) - row.start) // made_px
         yield strip[..., :final, :].to(dtype)
         carried = strip[..., final:, :].clone()
 
 
-def _blend_row(
-    pixels: Tensor, predict: Predictor, columns: Sequence[Span], weights: Sequence[Tensor]
-) -> tuple[Tensor, torch.dtype]:
-    """One row of tiles, (B, 3, h, W) => (B, C, h, W) float32, and the prediction's dtype."""
+def _blend_row(tiles: Iterable[Tensor], starts: Sequence[int], weights: Sequence[Tensor]) -> tuple[Tensor, torch.dtype]:
+    """One row of tiles, (B, C, h, w) each, from these columns on => (B, C, h, W) float32, and the tiles' dtype."""
     strip: Tensor | None = None
-    for column, weight in zip(columns, weights, strict=True):
-        tile = predict(pixels[..., column.start : column.stop])
+    for tile, start, weight in zip(tiles, starts, weights, strict=True):
         if strip is None:
-            strip = torch.zeros(*tile.shape[:-1], pixels.shape[-1], dtype=torch.float32, device=tile.device)
-        strip[..., column.start : column.stop] += tile * weight.to(tile.device)
+            wide = starts[-1] + len(weights[-1])
+            strip = torch.zeros(*tile.shape[:-1], wide, dtype=torch.float32, device=tile.device)
+        strip[..., start : start + len(weight)] += tile * weight.to(tile.device)
     assert strip is not None
     return strip, tile.dtype
 

@@ -23,7 +23,9 @@ from gendrpix.attention import (
     WindowProcessor,
     plan_axis,
     set_attention,
+    window_borders,
 )
+from gendrpix.measure import seam_score
 from gendrpix.networks import build_unet
 from tests.models import TINY
 
@@ -357,10 +359,10 @@ def test_compilation_of_a_transformer_changes_nothing(unet: UNet2DConditionModel
 # Seams -------------------------------------------------------------------------------------------------------------
 
 
-def seam_ratio(unet: UNet2DConditionModel, shifts: tuple[bool, ...] | None) -> float:
-    """Mean step of the output across the unshifted windows' borders, relative to the other steps of a smooth picture.
+def seams(unet: UNet2DConditionModel, shifts: tuple[bool, ...] | None) -> float:
+    """The seam score of a smooth picture's output at the borders of both layouts, nine windows on each axis.
 
-    Nine windows on each axis of the first level; `shifts` overrides the layouts of its blocks.
+    `shifts` overrides the layouts of the first level's blocks.
     """
     size = 72
     set_attention(unet, "window", WINDOWS)
@@ -372,15 +374,15 @@ def seam_ratio(unet: UNet2DConditionModel, shifts: tuple[bool, ...] | None) -> f
     smooth = torch.sin(waves * torch.arange(1, 7).view(1, 6, 1, 1))
     with torch.no_grad():
         output = unet(smooth, 500, torch.zeros(1, TINY.prompt_tokens, TINY.prompt_channels)).sample
-    steps = output.diff(dim=-1).abs().mean(dim=(0, 1, 2))[1:-1]
-    at_border = torch.arange(1, size - 2) % WINDOWS[0] == WINDOWS[0] - 1
-    return (steps[at_border].mean() / steps[~at_border].mean()).item()
+    borders = window_borders(size, WINDOWS[0], shifted=False)
+    assert borders == list(range(8, 72, 8))
+    return seam_score(output, borders, borders, period=2)
 
 
-def test_alternation_spreads_the_seams(unet: UNet2DConditionModel) -> None:
+def test_the_seam_score_sees_what_alternation_spreads(unet: UNet2DConditionModel) -> None:
     """Windows in one place in every block leave a step at their borders that the shipped layouts do not."""
-    repeated, shipped = seam_ratio(unet, (False, False, False)), seam_ratio(unet, None)
-    assert repeated > 1.5 * shipped
+    repeated, shipped = seams(unet, (False, False, False)), seams(unet, None)
+    assert repeated > 4 and shipped < repeated - 3
 
 
 # Failures ----------------------------------------------------------------------------------------------------------

@@ -108,8 +108,10 @@ def test_the_command_line_makes_the_same_pixels_and_recipe(
 def test_cancel_keeps_what_is_ready_and_goes_on(tab: BatchTab, uploads: list[dict], monkeypatch) -> None:
     pipeline = tab.engine.pipeline("gendr-pix")
     runs: list[int] = []
-    whole = type(pipeline).__call__
-    monkeypatch.setattr(type(pipeline), "__call__", lambda self, *a, **k: (runs.append(1), whole(self, *a, **k))[1])
+    whole = type(pipeline).restore_guided
+    monkeypatch.setattr(
+        type(pipeline), "restore_guided", lambda self, *a, **k: (runs.append(1), whole(self, *a, **k))[1]
+    )
     many = [{"path": uploads[0]["path"], "orig_name": f"{number}.png"} for number in range(5)]
     options, stop = as_options(tab.engine, *SETTINGS), Stop()
     batch = Batch(many)

@@ -13,13 +13,13 @@ from models import TINY, save_tiny_family
 from torch import nn
 
 from gendrpix import bench as benching
+from gendrpix import machine
 from gendrpix.__main__ import main
 from gendrpix.bench import (
     BenchResult,
     Case,
     Measured,
     fit_exponent,
-    measure_ceiling,
     parse_size,
     plan_bench,
     run_bench,
@@ -27,6 +27,7 @@ from gendrpix.bench import (
 from gendrpix.bench_plots import PAPER_LABEL, plot_growth
 from gendrpix.bench_report import to_dict, to_markdown, to_text, write_reports
 from gendrpix.cost import count
+from gendrpix.machine import measure_ceiling
 from gendrpix.measure import Peak
 from gendrpix.options import Bench
 from gendrpix.peers import PEERS, build_peer, count_peer
@@ -39,7 +40,7 @@ def tiny_known(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny family is known wherever a registry was imported."""
     for module in ("cost", "bench", "pipelines"):
         monkeypatch.setattr(f"gendrpix.{module}.MODEL_SPECS", {TINY.name: TINY})
-    monkeypatch.setattr(benching, "CEILING_SIDE", {"cpu": 64})
+    monkeypatch.setattr(machine, "CEILING_SIDE", {"cpu": 64})
 
 
 class Nearest(nn.Module):
@@ -68,7 +69,8 @@ def spandrel(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_spandrel(monkeypatch: pytest.MonkeyPatch) -> None:
     for spec in PEERS.values():
-        monkeypatch.setitem(sys.modules, spec.module, None)
+        if spec.module.startswith("spandrel"):
+            monkeypatch.setitem(sys.modules, spec.module, None)
 
 
 def options(**changes: object) -> Bench:
@@ -225,7 +227,7 @@ def test_a_case_that_fails_keeps_its_reason_and_the_others_run(
 
 
 def test_a_ceiling_is_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benching, "CEILING_SIDE", {"cpu": 32})
+    monkeypatch.setattr(machine, "CEILING_SIDE", {"cpu": 32})
     assert measure_ceiling(CPU, torch.float32) > 0 < measure_ceiling(CPU, torch.bfloat16)
 
 
@@ -245,10 +247,17 @@ def test_the_command_writes_once(tiny_known: None, no_spandrel: None, tmp_path: 
 
 def test_the_peers_are_what_real_esrgan_uses() -> None:
     pytest.importorskip("spandrel", reason='pip install "gendrpix[peers]"')
-    counts = {name: count_peer(name, 64, 64) for name in PEERS}
+    counts = {name: count_peer(name, 64, 64) for name in ("rrdbnet", "compact")}
     assert counts["rrdbnet"][0] == pytest.approx(16.70e6, rel=1e-3)
     assert counts["compact"][0] == pytest.approx(1.21e6, rel=1e-2)
     # one product of 16 x 16 positions for each weight of a convolution, but for biases and PReLU's slopes
     assert counts["compact"][1] == pytest.approx(counts["compact"][0] * 16 * 16, rel=5e-3)
     with torch.inference_mode():
         assert build_peer("compact")(torch.zeros(1, 3, 6, 5)).shape == (1, 3, 24, 20)
+
+
+def test_the_diffusion_peer_is_stable_diffusions_size() -> None:
+    """865.9M in the UNet and 83.7M in the autoencoder of 4 channels; the prompt's 77 x 1024 numbers beside."""
+    parameters, macs = count_peer("sd21-vae4", 64, 64)
+    assert parameters == pytest.approx(865.91e6 + 83.65e6 + 77 * 1024, rel=1e-4)
+    assert macs > count("sd21", "gendr-pix", 64, 64).total_macs

@@ -19,6 +19,7 @@ from pictures import photo
 from gendrpix import __main__ as cli
 from gendrpix import __version__
 from gendrpix.__main__ import main
+from gendrpix.devices import pick_dtype
 from gendrpix.images import open_picture, to_array
 from gendrpix.pipelines import load_restorer
 from gendrpix.recipe import read_entry
@@ -103,6 +104,59 @@ def test_colours_and_bits_reach_the_file_and_its_recipe(inputs: Path, weights: P
     assert read_png16(tmp_path / "two/b.png").shape == (24, 36, 4)
 
 
+def test_tiles_and_streams(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    photo(130, 90).save(inputs / "c.png")
+    more = ("--weights", weights, "--scale", "2", "--dtype", "float32", "--tile", "128")
+    assert run("restore", inputs, "-o", tmp_path / "tiled", *more) == 0
+    assert run("restore", inputs, "-o", tmp_path / "streamed", *more, "--stream", "--report", tmp_path / "r.csv") == 0
+    assert run("restore", inputs, "-o", tmp_path / "streamed", *more, "--stream") == 0
+    said = capsys.readouterr()
+    assert said.out.count("there already, kept") == 3
+    assert f"{inputs / 'c.png'}: Tiles of 128 pixels: about " in said.err
+    for name in ("a.png", "b.png", "c.png"):
+        with PIL.Image.open(tmp_path / "tiled" / name) as one, PIL.Image.open(tmp_path / "streamed" / name) as two:
+            assert one.size == two.size and one.mode == two.mode
+            differences = np.asarray(one).astype(int) - np.asarray(two).astype(int)
+            assert np.abs(differences).max() <= 1  # the input is resized in strips
+            assert json.loads(two.text["gendrpix"])["stream"] is True
+            assert json.loads(one.text["gendrpix"])["tile"] == 128
+    lines = list(csv.DictReader((tmp_path / "r.csv").open()))
+    assert [(line["status"], line["result_width"]) for line in lines] == [
+        ("restored", "40"),
+        ("restored", "36"),
+        ("restored", "260"),
+    ]
+
+
+def test_a_streamed_folder_goes_on_after_a_bad_picture(inputs: Path, weights: Path, tmp_path: Path, capsys) -> None:
+    (inputs / "aa.png").write_text("hello")
+    command = ("restore", inputs, "-o", tmp_path / "out", "--weights", weights, "--scale", "1", "--stream")
+    assert run(*command, "--color-fix", "wavelet", "--bits", "16") == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert read_png16(tmp_path / "out" / "a.png").shape == (16, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tile", "100"], "multiple of 8"),
+        (["--stream", "--tile", "none"], "leave out --tile none"),
+        (["--stream", "--batch", "2"], "leave out --batch 2"),
+        (["--stream", "--color-fix", "adain"], "choose wavelet"),
+    ],
+)
+def test_tiles_that_make_no_sense(options: list[str], said: str, inputs: Path, tmp_path: Path, capsys) -> None:
+    assert run("restore", inputs, "-o", tmp_path / "out", *options) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_automatic_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pick_dtype("auto") == pick_dtype("auto", torch.device("mps")) == torch.float32
+    monkeypatch.setattr("gendrpix.devices.cpu_has_bfloat16", lambda: True)
+    assert pick_dtype("auto") == torch.bfloat16
+    assert pick_dtype("auto", torch.device("mps")) == pick_dtype("float32") == torch.float32
+
+
 def read_png16(path: Path) -> np.ndarray:
     """(H, W, C) uint16, read apart from the encoder under test."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -130,7 +184,7 @@ def test_bad_pictures_are_named_and_the_others_restored(inputs: Path, weights: P
 def test_nothing_is_loaded_or_made_where_every_picture_is_bad(
     weights: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr(cli, "load_call", None)
+    monkeypatch.setattr(cli, "load_pipeline", None)
     (tmp_path / "x.png").touch()
     assert run("restore", tmp_path / "x.png", "-o", tmp_path / "out", "--weights", weights) == 1
     assert not (tmp_path / "out").exists()
@@ -214,7 +268,7 @@ def test_running_out_of_memory_is_a_sentence(inputs: Path, weights: Path, tmp_pa
     def exhaust(*_: object) -> bool:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
 
-    monkeypatch.setattr(cli, "load_call", lambda *_: exhaust)
+    monkeypatch.setattr("gendrpix.restoring.restore_call", lambda *_: exhaust)
     assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out", "--weights", weights) == 1
     assert "not enough memory for this; choose a smaller scale" in capsys.readouterr().err
 
@@ -223,7 +277,7 @@ def test_an_interruption_ends_quietly(inputs: Path, tmp_path: Path, capsys, monk
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_call", interrupt)
+    monkeypatch.setattr(cli, "load_pipeline", interrupt)
     assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out") == 130
     assert capsys.readouterr().err == "gendrpix: interrupted.\n"
 

@@ -144,7 +144,7 @@ def test_benchmark_times_or_says_why_not(client: Client, monkeypatch: pytest.Mon
     for module in ("cost", "bench", "pipelines"):
         monkeypatch.setattr(f"gendrpix.{module}.MODEL_SPECS", {TINY.name: TINY})
     monkeypatch.setattr("gendrpix.specs.MODEL_SPECS", {TINY.name: TINY})
-    monkeypatch.setattr("gendrpix.bench.CEILING_SIDE", {"cpu": 64})
+    monkeypatch.setattr("gendrpix.machine.CEILING_SIDE", {"cpu": 64})
     call = {"restorers": ["gendr-pix", "gendr-pix*"], "repeats": 2, "api_name": "/benchmark"}
     result = client.predict(sizes=[32, 64], **call)
     cases = result["cases"]

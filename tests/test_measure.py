@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gendrpix import measure
-from gendrpix.measure import grid_score, measure_peak, psnr_y, ssim_y, timed
+from gendrpix.measure import grid_score, measure_peak, psnr_y, seam_score, ssim_y, timed
 
 
 def natural(height: int = 128, width: int = 136, seed: int = 0) -> Tensor:
@@ -205,3 +205,17 @@ def test_on_cuda_only_what_is_measured_counts() -> None:
     assert 100e6 <= peak.bytes < 110e6
     assert peak.reserved is not None and peak.reserved >= 300e6
     assert other.sum() > 0
+
+
+def test_seam_score_of_a_step_a_grid_and_nothing() -> None:
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 128), indexing="ij")
+    smooth = (rows + columns)[None, None].repeat(1, 3, 1, 1)
+    assert abs(seam_score(smooth, [48], [64])) < 0.01
+    stepped = smooth.clone()
+    stepped[..., 64:] += 0.1
+    assert seam_score(stepped, [], [64]) > 15
+    assert abs(seam_score(stepped, [48], [])) < 0.01
+    grid = smooth + 0.1 * ((torch.arange(128) // 8) % 2)  # a step every 8 pixels is the grid's, not a seam
+    assert abs(seam_score(grid, [], [64])) < 2
+    with pytest.raises(ValueError, match="No line has a neighbour 8 positions away"):
+        seam_score(smooth[..., :9, :9], [4], [])

@@ -263,3 +263,27 @@ def test_other_errors_are_not_taken_for_it(pix: RestorerPipeline, monkeypatch: p
     monkeypatch.setattr(pix, "_predict", fail)
     with pytest.raises(RuntimeError, match="multiplied"):
         pix(Picture(color=random_pixels(20, 20)), scale=1)
+
+
+def test_the_autoencoder_goes_into_tiles_before_the_whole_picture_does() -> None:
+    pipeline = tiny_pipeline("gendr")
+    plans = list(list_plans(pipeline, 1024, 1536))
+    assert [(plan.tile_px, plan.vae_tile_px) for plan in plans[:4]] == [
+        (None, None),
+        (None, 1024),
+        (None, 512),
+        (1024, None),
+    ]
+    assert plans[2].predicted_bytes < plans[1].predicted_bytes < plans[0].predicted_bytes
+    assert "its autoencoder in tiles of 512" in plans[2].explanation
+    assert not any(plan.vae_tile_px for plan in list_plans(tiny_pipeline("gendr-pix"), 1024, 1536))
+
+
+def test_a_budget_for_the_autoencoders_tiles() -> None:
+    pipeline = tiny_pipeline("gendr-adc")
+    pixels = torch.rand(1, 3, 640, 640) * 2 - 1
+    plans = list(list_plans(pipeline, 640, 640))
+    budget = int(plans[1].predicted_bytes * 1.16)
+    fitted = restore_within(pipeline, pixels, None, budget_bytes=budget)
+    assert len(fitted.notes) == 1 and "its autoencoder in tiles of 512" in fitted.notes[0]
+    assert (fitted.restored - pipeline.restore(pixels)).abs().max() < 1e-3

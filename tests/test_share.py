@@ -116,7 +116,9 @@ def test_lines_for_each_kind(tab: CompareTab, home: Path) -> None:
     assert as_command(source, "cat.png", "mini") == as_python(source, "cat.png", "mini") == ONLY_RESIZED
     assert "compare" in as_command(guided, "cat.png", "mini") and "--plain-cfg" in as_command(guided, "cat.png", "mini")
     assert "plain_cfg=True" in as_python(guided, "cat.png", "mini")
-    assert as_command(star, "-a b.png", "mini").endswith("'./-a b.png' -o restored --restorer gendr-pix --scale 2")
+    assert as_command(star, "-a b.png", "mini").endswith(
+        "'./-a b.png' -o restored --restorer gendr-pix --scale 2 --dtype float32"
+    )
     assert "guidance" not in as_python(star, "cat.png", "mini")
 
 

@@ -322,3 +322,13 @@ def test_a_restorer_streams_what_its_tiles_give(guidance: float | None, tmp_path
     with pytest.raises(ValueError, match="choose a smaller scale"):
         restore_to_png(pipeline, picture, tmp_path / "no.png", budget_bytes=1000)
     assert [item.name for item in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_tiles_between_two_grids() -> None:
+    """Pixels to a grid of 8 and back, by means and by repetition, which see no further than one position."""
+    pixels = torch.rand(1, 2, 304, 400)
+    coarse = torch.nn.functional.avg_pool2d(pixels, 8)
+    tiled = restore_tiled(pixels, lambda x: torch.nn.functional.avg_pool2d(x, 8), 128, made_px=8)
+    torch.testing.assert_close(tiled, coarse)
+    fine = restore_tiled(coarse, lambda x: x.repeat_interleave(8, -1).repeat_interleave(8, -2), 128, read_px=8)
+    torch.testing.assert_close(fine, coarse.repeat_interleave(8, -1).repeat_interleave(8, -2))

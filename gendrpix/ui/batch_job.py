@@ -104,7 +104,7 @@ class Batch:
 
         news: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self.outcomes = {task: one for task, one in self.outcomes.items() if one.status != "failed"}
-        recipe = describe_recipe(options, options.restorer, options.guidance)
+        recipe = describe_recipe(options, options.restorer, options.guidance, engine.dtype)
         recipe |= {"weights": engine.weights_name, "weights_sha256": engine.digest(options.restorer)}
 
         def finish(outcome: Outcome) -> None:

@@ -34,6 +34,7 @@ class Benching:
             output=Path(),
             restorers=tuple(restorers),  # type: ignore[arg-type]
             sizes=tuple(map(str, sizes)),
+            dtypes=(str(engine.dtype).removeprefix("torch."),),  # type: ignore[arg-type]
             peers=(),
             weights=engine.weights_name,
             repeats=int(repeats),

@@ -81,13 +81,16 @@ class Engine:
 
     def _get_tools(self) -> tuple[RestorerCache, Scorer]:
         from gendrpix.compare import RestorerCache
-        from gendrpix.devices import pick_device
+        from gendrpix.devices import pick_device, pick_dtype
         from gendrpix.scores import DEFAULT_METRICS, Scorer
 
         with self._building:
             if self._tools is None:
                 device = pick_device()
-                self._tools = RestorerCache(self.weights, device=device), Scorer(DEFAULT_METRICS, device=device)
+                self._tools = (
+                    RestorerCache(self.weights, device=device, dtype=pick_dtype("auto", device)),
+                    Scorer(DEFAULT_METRICS, device=device),
+                )
             return self._tools
 
     @property
@@ -99,6 +102,11 @@ class Engine:
     def device(self) -> torch.device:
         """Where the restorers compute."""
         return self._get_tools()[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The numbers that the restorers compute with."""
+        return self._get_tools()[0].dtype
 
     def pipeline(self, name: str) -> RestorerPipeline:
         """The restorer, loaded, for the page's calls. Raises ValueError where there are no weights."""

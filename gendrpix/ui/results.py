@@ -117,7 +117,7 @@ def save_16_bits(
 ) -> Path:
     """Write a fresh record as PNG with 16 bits a channel, with the alpha of what it was restored from."""
     from gendrpix.images import Picture, save_png
-    from gendrpix.pipelines import enlarged_alpha
+    from gendrpix.outputs import enlarged_alpha
 
     picture = Picture(color=record.pixels, alpha=enlarged_alpha(source, record.pixels))
     return save_png(picture, folder / file_name(stem, f"{record.name}_16bit"), metadata=metadata, bits=16)

@@ -74,6 +74,7 @@ def as_command(record: Record, photo: str, weights: str, *, box: Box | None = No
         words += ["--guidance", repr(settings.guidance)]
         if not settings.plain_cfg:
             words += ["--pos-pad", *map(str, settings.pos_pad), "--neg-pad", *map(str, settings.neg_pad)]
+    words += ["--dtype", record.dtype]
     words += ["--color-fix", settings.color_fix] if settings.color_fix != "none" else []
     words += ["--bits", str(bits)] if bits != 8 else []
     words += ["--weights", weights] if weights != "mini" else []
@@ -89,6 +90,7 @@ def as_python(record: Record, photo: str, weights: str, *, box: Box | None = Non
     loading = [repr(restorer_name(record))]
     loading += [f"weights={weights!r}"] if weights != "mini" else []
     loading += [f"device={device!r}"] if device != "cpu" else []
+    loading += [f"dtype=torch.{record.dtype}"] if record.dtype != "float32" else []
     source = repr(photo) if box is None else f"cut(open_picture({photo!r}), {tuple(box)})"
     calling = [source, f"scale={exactly(settings.scale)}"]
     if record.name == "gendr-pix" and settings.guidance is not None:
@@ -102,8 +104,10 @@ def as_python(record: Record, photo: str, weights: str, *, box: Box | None = Non
         names.append("save_png")
         calling.append('output_type="pt"')
         saving = [f'save_png(image, "restored.png", bits={bits})  # without the alpha, if the photo has one']
+    imports = [] if record.dtype == "float32" else ["import torch"]
     return "\n".join(
         [
+            *imports,
             f"from gendrpix import {', '.join(sorted(names))}",
             "",
             f"restorer = load_restorer({', '.join(loading)})",

@@ -1,0 +1,129 @@
+"""Predicted and measured peaks of memory over 22 configurations on the CPU, as the Markdown of docs/performance.md.
+
+    python -m tests.memory_table > table.md
+
+Each configuration runs in a process of its own, forked before anything was computed: peak resident set above the
+weights, in the mode that is used where memory is scarce (`memory.tight_memory`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from gendrpix.measure import measure_peak
+from gendrpix.memory import tight_memory
+from gendrpix.pipelines import RestorerPipeline, load_restorer
+from gendrpix.planner import Plan, predict_peak, run_plan
+from gendrpix.specs import CHOICE_LABELS
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration."""
+
+    choice: str
+    width: int
+    height: int
+    dtype: str = "bfloat16"
+    attention: str = "auto"
+    batched: bool = True
+    tile: int | None = None
+
+    @property
+    def how(self) -> str:
+        passes = "one pass" if self.choice != "gendr-pix" else "PadCFG, batched" if self.batched else "PadCFG, in turn"
+        return passes + (f", tiles of {self.tile}" if self.tile else "")
+
+
+ROWS = (
+    Row("gendr-pix*", 256, 256),
+    Row("gendr-pix*", 512, 512),
+    Row("gendr-pix*", 512, 512, "float32"),
+    Row("gendr-pix*", 1024, 1024),
+    Row("gendr-pix*", 1024, 1024, "float32"),
+    Row("gendr-pix*", 2048, 1152),
+    Row("gendr-pix*", 640, 400, attention="window"),
+    Row("gendr-pix*", 768, 768, attention="pooled"),
+    Row("gendr-pix*", 768, 768, "float32", attention="full"),
+    Row("gendr-pix*", 1536, 1536, tile=512),
+    Row("gendr-pix", 512, 512, batched=True),
+    Row("gendr-pix", 512, 512, batched=False),
+    Row("gendr-pix", 1024, 768, "float32", batched=False),
+    Row("gendr-pix", 1024, 1024, batched=True),
+    Row("gendr-pix", 1024, 1024, "float32", tile=512),
+    Row("gendr-adc", 512, 512),
+    Row("gendr-adc", 512, 512, "float32"),
+    Row("gendr-adc", 1024, 1024),
+    Row("gendr-adc", 1024, 768, tile=256),
+    Row("gendr", 256, 256, "float32"),
+    Row("gendr", 512, 512),
+    Row("gendr", 1024, 768, "float32"),
+)
+
+
+def measure(pipeline: RestorerPipeline, row: Row) -> int:
+    """Bytes at the peak of one restoration in this process, above what it held before."""
+    omega = 1.5 if row.choice == "gendr-pix" else None
+    plan = Plan(batched=row.batched, tile_px=row.tile, predicted_bytes=0, explanation="")
+    with torch.inference_mode(), tight_memory(CPU), measure_peak(CPU) as peak:
+        pixels = torch.rand(1, 3, row.height, row.width).to(pipeline.unet.dtype) * 2 - 1
+        run_plan(pipeline, pixels, omega, plan, keep_branches=True, how={})
+    return peak.bytes
+
+
+def in_child(pipeline: RestorerPipeline, row: Row) -> int:
+    """`measure` in a forked process."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writer, "wb") as answer:
+            pickle.dump(measure(pipeline, row), answer)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        number: int = pickle.load(answer)
+    os.waitpid(child, 0)
+    return number
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="mini")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    measured: list[tuple[Row, int]] = []
+    for row in ROWS:  # all are measured before anything is predicted: a rehearsal is a computation too
+        name = row.choice.rstrip("*")
+        pipeline = load_restorer(name, options.weights, dtype=getattr(torch, row.dtype))
+        pipeline.set_attention(row.attention)
+        measured.append((row, in_child(pipeline, row)))
+        print(f"{len(measured)}/{len(ROWS)}", file=sys.stderr, flush=True)
+    print("| restorer | result, px | numbers | attention | how | measured, MB | predicted, MB | error |")
+    print("|---|---|---|---|---|---:|---:|---:|")
+    errors = []
+    for row, peak in measured:
+        pipeline = load_restorer(row.choice.rstrip("*"), options.weights, dtype=getattr(torch, row.dtype))
+        pipeline.set_attention(row.attention)
+        guided = row.choice == "gendr-pix"
+        predicted = predict_peak(pipeline, row.height, row.width, guided=guided, batched=row.batched, tile_px=row.tile)
+        errors.append(predicted / peak - 1)
+        label = CHOICE_LABELS[row.choice].replace("*", "\\*")
+        print(
+            f"| {label} | {row.width} x {row.height} | {row.dtype} | {row.attention} | {row.how} | {peak / 1e6:.0f} "
+            f"| {predicted / 1e6:.0f} | {errors[-1]:+.0%} |",
+            flush=True,
+        )
+    worst, mean = max(map(abs, errors)), sum(map(abs, errors)) / len(errors)
+    print(f"\nThe largest error of these {len(errors)} is {worst:.0%}, the mean {mean:.0%}.")
+
+
+if __name__ == "__main__":
+    main()
