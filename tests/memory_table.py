@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
-import sys
 from dataclasses import dataclass
 
 import torch
@@ -99,19 +98,13 @@ def main() -> None:
     parser.add_argument("--weights", default="mini")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    measured: list[tuple[Row, int]] = []
-    for row in ROWS:  # all are measured before anything is predicted: a rehearsal is a computation too
-        name = row.choice.rstrip("*")
-        pipeline = load_restorer(name, options.weights, dtype=getattr(torch, row.dtype))
-        pipeline.set_attention(row.attention)
-        measured.append((row, in_child(pipeline, row)))
-        print(f"{len(measured)}/{len(ROWS)}", file=sys.stderr, flush=True)
     print("| restorer | result, px | numbers | attention | how | measured, MB | predicted, MB | error |")
     print("|---|---|---|---|---|---:|---:|---:|")
     errors = []
-    for row, peak in measured:
+    for row in ROWS:
         pipeline = load_restorer(row.choice.rstrip("*"), options.weights, dtype=getattr(torch, row.dtype))
         pipeline.set_attention(row.attention)
+        peak = in_child(pipeline, row)
         guided = row.choice == "gendr-pix"
         predicted = predict_peak(pipeline, row.height, row.width, guided=guided, batched=row.batched, tile_px=row.tile)
         errors.append(predicted / peak - 1)
