@@ -324,8 +324,9 @@ def _accelerator(loop: LoopConfig, folder: Path) -> Accelerator:
         log_with=None if loop.tracker == "none" else loop.tracker,
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)),
     )
-    if accelerator.num_processes == 1 and "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ:
-        raise ValueError(  # only with several processes does `accelerate launch --cpu` set a port
+    launched = {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= set(os.environ) and "WORLD_SIZE" not in os.environ
+    if launched and accelerator.num_processes == 1:
+        raise ValueError(  # only for several processes does `accelerate launch --cpu` set a port
             "`accelerate launch --cpu` was asked for several processes and has started one: on a CPU it needs an MPI. "
             "Use accelerate launch --config_file training/accelerate/two-cpu-processes.yaml, or torchrun."
         )
