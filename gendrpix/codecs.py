@@ -71,6 +71,23 @@ class LatentCodec:
         return decoded
 
 
+def without_pattern(hidden: Tensor, given: Tensor, tokens: int) -> Tensor:
+    """What a network has written, `hidden`, without what repeats every 8 pixels in all it has added to `given`.
+
+    Both (B, 192, h, w), pixel-unshuffled pictures; so is the result. Channel c * 64 + i of `hidden - given` is position
+    i of the 8 x 8 patches in colour c. Its mean over the `tokens` x `tokens` patches around each (fewer at the borders;
+    `tokens` is odd) is what these patches have in common there. That mean's own mean over the 64 positions is a change
+    of brightness and stays; the rest is a pattern of the network's making, and is taken away. Not part of the paper.
+    """
+    added = hidden - given
+    reach = tokens // 2
+    common = F.avg_pool2d(added, (tokens, 1), stride=1, padding=(reach, 0), count_include_pad=False)
+    common = F.avg_pool2d(common, (1, tokens), stride=1, padding=(0, reach), count_include_pad=False)
+    by_position = common.unflatten(1, (3, PATCH * PATCH))  # (B, 3, 64, h, w)
+    pattern = (by_position - by_position.mean(dim=2, keepdim=True)).flatten(1, 2)
+    return hidden - pattern
+
+
 def codec_for(domain: Domain, autoencoder: Autoencoder | None) -> Codec:
     """The codec of a domain. Raises ValueError where a latent one is asked for without an autoencoder."""
     if domain == "pixel":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gendrpix import guidance as padcfg
 from gendrpix.attention import set_attention
-from gendrpix.codecs import LatentCodec, codec_for
+from gendrpix.codecs import LatentCodec, codec_for, without_pattern
 from gendrpix.color import check_color_fix, correct_color
 from gendrpix.feedforward import split_feed_forward
 from gendrpix.guidance import Branches
@@ -57,6 +57,8 @@ from gendrpix.weights import (
     read_settings,
 )
 
+MAX_PATTERN_TOKENS = 256
+"""Bound of `pattern_tokens`: the work grows with it."""
 PROMPTS_FILE = "prompts.safetensors"
 ImageInput = Picture | PIL.Image.Image | str | Path | bytes
 
@@ -80,7 +82,9 @@ class RestorerPipeline(DiffusionPipeline):
     """One evaluation of a UNet between two codecs; the subclasses name which.
 
     `unet`'s ends must have the channels that the restorer's domains have; `prompts` is (2, L, D), the positive and
-    the negative embedding; `form` tells how the UNet's output is read (`gendrpix.networks.predict`).
+    the negative embedding; `form` tells how the UNet's output is read (`gendrpix.networks.predict`). `pattern_tokens`,
+    for GenDR-Pix, is the side in patches over which a pattern of 8 pixels is told and taken away
+    (`gendrpix.codecs.without_pattern`): odd, 0 for not at all, as in the paper.
     """
 
     restorer: ClassVar[RestorerSpec]
@@ -94,6 +98,7 @@ class RestorerPipeline(DiffusionPipeline):
         prompts: Tensor | None = None,
         form: str = "residual",
         timestep: int = 500,
+        pattern_tokens: int = 0,
         model: str = "mini",
         format_version: int = FORMAT_VERSION,
         shared_vae: str | None = None,
@@ -103,9 +108,20 @@ class RestorerPipeline(DiffusionPipeline):
         if prompts is None or prompts.ndim != 3 or prompts.shape[0] != 2:
             got = None if prompts is None else tuple(prompts.shape)
             raise ValueError(f"prompts must be a (2, L, D) tensor, positive and negative embedding; got {got}.")
+        pixels_only = self.restorer.reads == self.restorer.writes == "pixel"
+        if pattern_tokens and not (pixels_only and 0 < pattern_tokens < MAX_PATTERN_TOKENS and pattern_tokens % 2):
+            raise ValueError(
+                f"pattern_tokens is {pattern_tokens} for {self.restorer.label}; expected 0, or for GenDR-Pix an odd "
+                f"number below {MAX_PATTERN_TOKENS}."
+            )
         self.register_modules(unet=unet, vae=vae)
         self.register_to_config(
-            form=form, timestep=timestep, model=model, format_version=format_version, shared_vae=shared_vae
+            form=form,
+            timestep=timestep,
+            pattern_tokens=pattern_tokens,
+            model=model,
+            format_version=format_version,
+            shared_vae=shared_vae,
         )
         self.prompts = prompts
         self._attention: str | None = None
@@ -323,13 +339,10 @@ class RestorerPipeline(DiffusionPipeline):
     def _predict(self, pixels: Tensor, prompts: Tensor) -> Tensor:
         """Pixels with sides that are multiples of 8 => pixels, not clamped."""
         prompts = prompts.to(pixels.device, pixels.dtype)
-        hidden = predict(
-            self.unet,
-            self._reader.encode(pixels),
-            prompts,
-            timestep=self.config.timestep,
-            form=self.config.form,
-        )
+        given = self._reader.encode(pixels)
+        hidden = predict(self.unet, given, prompts, timestep=self.config.timestep, form=self.config.form)
+        if self.config.pattern_tokens:
+            hidden = without_pattern(hidden, given, self.config.pattern_tokens)
         return self._writer.decode(hidden)
 
 

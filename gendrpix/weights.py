@@ -85,7 +85,8 @@ def load_prompts(path: Path) -> Tensor:
 
 
 def read_settings(folder: Path, pipeline: str) -> dict[str, Any]:
-    """What a restorer of class `pipeline` was saved with: form, timestep, model, format_version, shared_vae.
+    """What a restorer of class `pipeline` was saved with: form, timestep, pattern_tokens (0 where it is not said),
+    model, format_version, shared_vae.
 
     Raises WeightsError where model_index.json names another class, or anything else to be loaded.
     """
@@ -96,7 +97,9 @@ def read_settings(folder: Path, pipeline: str) -> dict[str, Any]:
     vaes = ([None, None], *(["diffusers", kind.__name__] for kind in (AutoencoderKL, AutoencoderDC)))
     if index.pop("unet", None) != ["diffusers", UNet2DConditionModel.__name__] or index.pop("vae", None) not in vaes:
         raise WeightsError(f"{path} names other parts than diffusers' UNet and autoencoders; it is not loaded.")
-    kinds = {"form": str, "timestep": int, "model": str, "format_version": int, "shared_vae": str | None}
+    index.setdefault("pattern_tokens", 0)
+    whole = ("timestep", "pattern_tokens", "format_version")
+    kinds = {"form": str, "model": str, "shared_vae": str | None, **dict.fromkeys(whole, int)}
     for key in sorted(index.keys() | kinds.keys()):
         if key not in kinds or key not in index or not isinstance(index[key], kinds[key]):
             raise WeightsError(f"{path} has no proper {key[:60]!r}; expected exactly {', '.join(kinds)}.")

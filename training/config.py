@@ -235,6 +235,9 @@ class PixConfig(AdversarialConfig):
     padded_probability: float = 0.0
     """Share of the steps in which the student restores pictures padded by random offsets, as PadCFG will ask of it: it
     meets the odd sizes and all phases of the 8-pixel grid. 0 as in the paper."""
+    pattern_tokens: int = 0
+    """Side in patches over which GenDR-Pix takes away what repeats every 8 pixels (`gendrpix.codecs.without_pattern`):
+    written into the exported weights, no part of the training. 0 as in the paper."""
     randpad: bool = True
     """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
 
@@ -312,6 +315,8 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             real="truth",
             fit_crops=512,
             finish_crops=1024,
+            padded_probability=0.5,
+            pattern_tokens=25,
             loop=_mini(2000, learning_rate=3e-4),
         ),
         "sd21": PixConfig(

@@ -200,7 +200,14 @@ def train(config: PixConfig) -> Path:
             fit_conv_out(own, wanted(seen_crops, config.finish_crops), ridge=0.5)
             figures = validate(lambda x: student(x, prompts[:1]), checked, run.sample_picture(loop.steps))
         logger.info("pix: after the fit of conv_out: held-out PSNR %.3f", figures["held_out_psnr"])
-    pipeline = GenDRPixPipeline(unet=own, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name)
+    pipeline = GenDRPixPipeline(
+        unet=own,
+        prompts=prompts,
+        form=form,
+        timestep=spec.timestep,
+        pattern_tokens=config.pattern_tokens,
+        model=spec.name,
+    )
     weights = export(accelerator, {"gendr-pix": pipeline}, run.folder / "weights")
     run.finish()
     return weights / "gendr-pix"
