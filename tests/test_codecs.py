@@ -1,11 +1,12 @@
 """Both codecs: shapes, order of channels, inverses, scale and shift."""
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
 from models import tiny_autoencoder, tiny_pipeline
 
-from gendrpix.codecs import LatentCodec, PixelCodec, codec_for
+from gendrpix.codecs import LatentCodec, PixelCodec, codec_for, without_pattern
 
 
 def test_pixel_codec_is_lossless_and_orders_channels_as_the_paper() -> None:
@@ -67,3 +68,25 @@ def test_vae_tiles_end_with_their_context() -> None:
         assert pipeline._reader.tile_px == pipeline._writer.tile_px == 256
         raise RuntimeError("stop")
     assert pipeline._reader.tile_px is pipeline._writer.tile_px is None
+
+
+def test_a_planted_pattern_goes_and_a_change_of_brightness_stays() -> None:
+    codec, torch_rng = PixelCodec(), torch.Generator().manual_seed(0)
+    given = torch.rand(1, 3, 48, 64, generator=torch_rng) * 2 - 1
+    pattern = torch.randn(1, 3, 8, 8, generator=torch_rng).tile(1, 1, 6, 8) * 0.1
+    brightness = pattern.mean(dim=(-2, -1), keepdim=True)  # of each colour
+    cleaned = codec.decode(without_pattern(codec.encode(given + pattern), codec.encode(given), 5))
+    assert torch.allclose(cleaned, given + brightness, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 25])
+def test_the_pattern_is_the_local_mean_of_each_position(tokens: int) -> None:
+    hidden, given = torch.randn(2, 1, 192, 4, 6, generator=torch.Generator().manual_seed(1)).unbind()
+    added = (hidden - given)[0].double().numpy().reshape(3, 64, 4, 6)
+    reach, pattern = tokens // 2, np.zeros((3, 64, 4, 6))
+    for row, column in np.ndindex(4, 6):
+        rows, columns = (slice(max(0, at - reach), at + reach + 1) for at in (row, column))
+        pattern[..., row, column] = added[..., rows, columns].mean(axis=(-2, -1))
+    pattern -= pattern.mean(axis=1, keepdims=True)
+    expected = hidden - torch.from_numpy(pattern.reshape(1, 192, 4, 6)).float()
+    assert torch.allclose(without_pattern(hidden, given, tokens), expected, atol=1e-5)

@@ -13,6 +13,7 @@ from models import TINY, save_tiny_family, tiny_autoencoder, tiny_pipeline
 from pictures import photo
 from torch import Tensor
 
+from gendrpix.codecs import without_pattern
 from gendrpix.images import Picture, PictureError
 from gendrpix.pipelines import PIPELINES, GenDRPixPipeline, RestorerPipeline, load_restorer
 
@@ -311,6 +312,34 @@ def test_another_format_version_is_refused_by_name(tmp_path: Path) -> None:
         index.write_text(json.dumps({**config, "format_version": version}))
         with pytest.raises(ValueError, match=f"format version {version}.*{remedy}"):
             GenDRPixPipeline.from_pretrained(tmp_path)
+
+
+def test_the_pattern_is_taken_away_where_the_weights_ask_for_it(tmp_path: Path) -> None:
+    plain = tiny_pipeline("gendr-pix")
+    x = random_pixels(32, 40)
+    options = {"prompts": plain.prompts, "form": plain.config.form, "model": plain.config.model, "pattern_tokens": 3}
+    GenDRPixPipeline(unet=plain.unet, **options).save_pretrained(tmp_path)
+    loaded = load_restorer("gendr-pix", tmp_path)
+    raw = unshuffle(plain.restore_branches(x, plain_cfg=True).positive)
+    expected = shuffle(without_pattern(raw, unshuffle(x), 3)).clamp(-1, 1)
+    assert torch.allclose(loaded.restore(x), expected, atol=1e-5)
+    assert not torch.allclose(plain.restore(x), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("gendr-pix", 4), ("gendr-pix", -1), ("gendr-pix", 1001), ("gendr", 3)])
+def test_an_impossible_pattern_side_is_refused(name: str, tokens: int) -> None:
+    one = tiny_pipeline(name)
+    with pytest.raises(ValueError, match="expected 0, or for GenDR-Pix an odd number"):
+        PIPELINES[name](unet=one.unet, vae=one.vae, prompts=one.prompts, pattern_tokens=tokens)
+
+
+def test_weights_saved_before_there_was_a_pattern_side_have_none(tmp_path: Path) -> None:
+    tiny_pipeline("gendr-pix").save_pretrained(tmp_path)
+    index = tmp_path / "model_index.json"
+    saved = json.loads(index.read_text())
+    assert saved.pop("pattern_tokens") == 0
+    index.write_text(json.dumps(saved))
+    assert load_restorer("gendr-pix", tmp_path).config.pattern_tokens == 0
 
 
 def test_a_folder_without_prompts_is_no_restorer(tmp_path: Path) -> None:
