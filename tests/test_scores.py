@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gendrpix import scores
 from gendrpix.measure import grid_score, psnr_y, ssim_y
-from gendrpix.scores import METRICS, Scorer, check_reachable, weight_files
+from gendrpix.scores import METRICS, RememberingTrunk, Scorer, check_reachable, weight_files
 
 
 @pytest.fixture
@@ -131,3 +131,17 @@ def test_headings_name_unit_and_direction() -> None:
     assert METRICS["piqe"].heading == "PIQE ↓"
     assert METRICS["piqe"].direction == "lower is better"
     assert Scorer(lpips_net="squeeze").label("lpips") == "LPIPS (SqueezeNet)"
+
+
+def test_the_features_of_a_truth_are_computed_once_for_many_results() -> None:
+    """LPIPS asks for the truth's features, then the result's."""
+    computed = []
+    layer = torch.nn.Conv2d(3, 2, 3)
+    layer.register_forward_hook(lambda *_: computed.append(1))
+    trunk = RememberingTrunk(layer)
+    truths, results = torch.rand(2, 1, 3, 8, 8), torch.rand(6, 1, 3, 8, 8)
+    for number, result in enumerate(results):
+        for pixels in (truths[number // 3].clone(), result):
+            assert torch.equal(trunk(pixels), torch.nn.functional.conv2d(pixels, layer.weight, layer.bias))
+    assert len(computed) == len(truths) + len(results)
+    assert trunk(torch.rand(1, 3, 6, 8)).shape == (1, 2, 4, 6)  # another size is another picture

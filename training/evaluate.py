@@ -141,7 +141,7 @@ def load(config: EvaluateConfig) -> Loaded:
     """The metrics and, still empty, the cache of restorers. A metric that cannot be had is said."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torchvision")  # pyiqa loads the trunks by an older argument
-        scorer = Scorer(config.metrics, device=pick_device(config.device), lpips_net=config.lpips_net)
+        scorer = Scorer(config.metrics, device=pick_device(config.device), lpips_net=config.lpips_net, remember=True)
         for reason in filter(None, map(scorer.unavailable, scorer.names)):
             logger.warning("%s", reason)
     cache = RestorerCache(config.weights, device=pick_device(config.device), dtype=pick_dtype(config.dtype))
