@@ -322,7 +322,6 @@ def read_options() -> argparse.Namespace:
 def measure(options: argparse.Namespace, app: AppProcess, subjects: list[Subject]) -> bool:
     """Start the app, let the users at it, stop it; whether all was as it should be."""
     app.start()
-    app.wait_until_loaded()
     own, cpu_s = len(app.files()), app.cpu_s()
     load = Load(options, app, subjects)
     asyncio.run(load.run())
