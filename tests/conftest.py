@@ -4,13 +4,17 @@ import os
 
 os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", MPLBACKEND="Agg")  # read on import
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from guests import SECRET, SETTINGS, Guest
 from hypothesis import settings
-from models import TINY
+from models import TINY, save_tiny_family
+from pictures import photo
+from server import AppProcess, running_app
 from stages import make_photos
 
 from gendrpix import devices
@@ -50,3 +54,34 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def photos(tmp_path: Path) -> Path:
     """A folder of small synthetic photos to train on."""
     return make_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
+    """One server for all attacks, with small limits, beside it two files that nobody may read."""
+    folder = tmp_path_factory.mktemp("attacked")
+    weights = save_tiny_family(folder / "weights")
+    (folder / "secret.txt").write_bytes(SECRET)
+    photo(30, 20).save(folder / "secret.png")
+    with running_app(folder, {**SETTINGS, "GENDRPIX_WEIGHTS": str(weights)}) as app:
+        yield app
+
+
+@pytest.fixture
+def app(attacked: AppProcess) -> Iterator[AppProcess]:
+    """The attacked server, which is up before the attack and after it."""
+    assert attacked.process is not None
+    if attacked.process.poll() is not None:  # a test has stopped it
+        attacked.start()
+    yield attacked
+    if attacked.process.poll() is None:
+        assert attacked.health()["status"] == "ok"
+
+
+_sources = (f"127.0.2.{number}" for number in range(1, 250))
+
+
+@pytest.fixture
+def guest(app: AppProcess) -> Guest:
+    """A guest from an address of its own, so that no attack uses up another one's rate."""
+    return Guest(app, next(_sources))

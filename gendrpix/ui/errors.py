@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def spoken() -> Iterator[None]:
     except ValueError as error:
         logger.info("refused", extra={"reason": type(error).__name__})  # the sentence may name the visitor's file
         raise as_gradio_error(str(error)) from error
-    except Exception as error:  # noqa: BLE001: the page's last line, nothing may pass it unspoken
+    except Exception as error:  # noqa: BLE001 - the page's last line, nothing may pass it unspoken
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             logger.warning("out of memory", exc_info=error)
             raise as_gradio_error(OUT_OF_MEMORY) from error
@@ -42,5 +43,9 @@ def spoken() -> Iterator[None]:
 
 
 def as_gradio_error(sentence: str) -> gr.Error:
-    """The sentence as a toast that stays long enough to be read and prints no traceback of its own."""
-    return gr.Error(sentence, duration=12, title="That did not work", print_exception=False)
+    """The sentence as a toast that stays long enough to be read and prints no traceback of its own.
+
+    The page shows a toast as HTML, and the sentence may quote a file's name or what stands in a file.
+    """
+    plain = html.escape(sentence, quote=False)
+    return gr.Error(plain, duration=12, title="That did not work", print_exception=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 CANCEL_S = 5.0
 """Seconds that cancelled jobs have to end; they look at their flag within one layer."""
+FETCH_S = 3.0
+"""Seconds in which the visitor of a job that has just ended can fetch the result."""
 CLOSING = "The server is being restarted; try again in a minute."
 
 
@@ -103,12 +106,15 @@ class Server:
 
     def stop(self) -> None:
         """Refuse new jobs, end those that wait, let the running one finish for `stop_s` seconds, then cancel it."""
-        logger.info("stopping", extra=dict(zip(("waiting", "running"), count_jobs(self.page), strict=True)))
+        waiting, running = count_jobs(self.page)
+        logger.info("stopping", extra={"waiting": waiting, "running": running})
         attempt(lambda: self.guard.close(CLOSING))
         finished = await_idle(self.page, self.settings.stop_s)
         if not finished:
             stop_all()
             await_idle(self.page, CANCEL_S)
+        elif running:
+            time.sleep(FETCH_S)
         self.page.close(verbose=False)
         logger.info("stopped", extra={"outcome": "finished" if finished else "cancelled"})
 

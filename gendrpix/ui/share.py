@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,4 +132,5 @@ def recipe_line(recipe: Recipe, *, weights: str, weights_sha256: str | None) -> 
         said += " It shows the part of its photo at {}, {} of {} × {} pixels.".format(*recipe.crop)
     known, used = recipe.weights_sha256, weights_sha256
     other = known != used if known and used else recipe.weights != weights
-    return f"{said} It was made with other weights ({recipe.weights or 'not named'})." if other else said
+    named = re.sub(r"[^\w./@ -]+", "_", recipe.weights)[:80] or "not named"  # a file's text, shown as Markdown
+    return f"{said} It was made with other weights ({named})." if other else said
