@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from server import AppProcess
@@ -107,13 +108,14 @@ class Guest:
 
     # The page's functions ------------------------------------------------------------------------------------------
 
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The page's widgets and functions."""
         return dict(self.ask("GET", "/config").json)
 
     def find(self, elem_id: str, event: str) -> tuple[int, list[dict[str, Any]]]:
         """(the function of a widget's event, the widgets that it reads)."""
-        config = self.config()
+        config = self.config
         widgets = {one["id"]: one for one in config["components"]}
         for function in config["dependencies"]:
             for widget, name in function["targets"]:

@@ -34,7 +34,8 @@ SCALE = 2.0
 SAMPLE_S = 5.0
 PAUSE_S = 0.5
 APART_S = 0.1
-KEEP_S = 60
+KEEP_S, SOAK_KEEP_S = 3600, 120
+"""How long the server keeps files: in a soak shorter than the soak, else longer than any job waits."""
 CLEAR = (
     "server is being restarted",
     "Queue is full",
@@ -43,6 +44,7 @@ CLEAR = (
     "is not there",
     "jobs waiting",
     "Server stopped",
+    "was dropped",
 )
 """Errors in words that a user may get while the server is killed or full."""
 
@@ -326,14 +328,21 @@ def measure(options: argparse.Namespace, app: AppProcess, subjects: list[Subject
     load = Load(options, app, subjects)
     asyncio.run(load.run())
     fine = report(load, time.monotonic() - load.began, app.cpu_s() - cpu_s)
-    deadline = time.monotonic() + 6 * KEEP_S
-    while time.monotonic() < deadline and (len(app.files()) > own or app.health()["running"]):
+    deadline = time.monotonic() + 6 * SOAK_KEEP_S
+    while time.monotonic() < deadline and (sum(jobs_of(app)) or options.soak and len(app.files()) > own):
         time.sleep(2)
-    left, running = len(app.files()) - own, app.health()["running"]
-    print(f"files left when all are older than {KEEP_S} s: {left}; jobs left: {running}")
+    left, jobs = len(app.files()) - own, sum(jobs_of(app))
+    if options.soak:
+        print(f"files left when all are older than {SOAK_KEEP_S} s: {left}")
     code = app.stop()
-    print(f"stopped by SIGTERM: exit code {code}, files left {len(app.files())}")
-    return fine and not left and not running and not code and not app.files()
+    print(f"jobs left {jobs}; stopped by SIGTERM: exit code {code}, files left {len(app.files())}")
+    return fine and not (options.soak and left) and not jobs and not code and not app.files()
+
+
+def jobs_of(app: AppProcess) -> tuple[int, int]:
+    """(waiting, running)."""
+    health = app.health()
+    return health["waiting"], health["running"]
 
 
 def main() -> int:
@@ -341,7 +350,7 @@ def main() -> int:
     subjects = make_subjects(options.users)
     settings = {
         "GENDRPIX_MAX_QUEUE": str(2 * options.users),
-        "GENDRPIX_KEEP_S": str(KEEP_S),
+        "GENDRPIX_KEEP_S": str(SOAK_KEEP_S if options.soak else KEEP_S),
         "GENDRPIX_LOG_FORMAT": "json",
     }
     with tempfile.TemporaryDirectory(prefix="gendrpix-load-") as folder:

@@ -40,11 +40,10 @@ def test_picture_bombs(app: AppProcess, guest: Guest) -> None:
         "the limit is 1,000,000": b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b""),
         "is not a picture": b"\x1f\x8b" + bytes(1000),
     }
-    index, _ = guest.find("photo", "change")
     for sentence, data in bombs.items():
-        assert sentence in said(guest.call(index, [guest.uploaded(data), 2.0]))
+        assert sentence in said(guest.press("photo", "change", photo=guest.uploaded(data)))
     large = encoded(Image.new("RGB", (900, 900)))
-    assert "choose a smaller scale" in said(guest.call(index, [guest.uploaded(large), 16.0]))
+    assert "choose a smaller scale" in said(guest.press("photo", "change", photo=guest.uploaded(large), scale=16))
     assert app.resident_mb() < start_mb + 200
 
 

@@ -34,7 +34,7 @@ def spoken() -> Iterator[None]:
     except ValueError as error:
         logger.info("refused", extra={"reason": type(error).__name__})  # the sentence may name the visitor's file
         raise as_gradio_error(str(error)) from error
-    except Exception as error:  # noqa: BLE001 - the page's last line, nothing may pass it unspoken
+    except Exception as error:  # the page's last line, nothing may pass it unspoken
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             logger.warning("out of memory", exc_info=error)
             raise as_gradio_error(OUT_OF_MEMORY) from error

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse
 
 from gendrpix.ui.bodies import MB, PROTOCOL, Refusal, check_files, limited, parse_object, read_body, replayed
 from gendrpix.ui.limits import OpenRequests, Rate, client_of
-from gendrpix.ui.visitors import count_jobs, drop_job, refuse_waiting, session_of
+from gendrpix.ui.visitors import count_jobs, end_job, end_waiting, session_of
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -55,6 +55,8 @@ CONTENT_POLICY = (
     "object-src 'none'; base-uri 'self'; form-action 'self'"
 )
 """The page takes nothing from other servers and sends nothing there, whatever text it shows."""
+UNHEARD = "Nobody asked for this job's answer in time, so it was dropped; send it again."
+MAX_HEADER_BYTES = 32_768
 FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
@@ -74,6 +76,8 @@ class Guard:
     def check(self, scope: Scope, headers: Headers, client: str) -> None:
         """Raise Refusal unless the request may go on to have its body read."""
         path, method = scope["path"], scope["method"]
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            raise Refusal(431, "headers", "The request's headers are too long.")
         host = host_name(headers.get("host", ""))
         if self.hosts and host not in self.hosts:
             raise Refusal(
@@ -122,13 +126,13 @@ class Guard:
         session = session_of(self.page, event_id)
         if session is not None and not self.listeners[session] and not self.listeners[event_id]:
             logger.info("job dropped", extra={"reason": "unheard"})
-            self._dropping = asyncio.ensure_future(drop_job(self.page, event_id))
+            self._dropping = asyncio.ensure_future(end_job(self.page, event_id, UNHEARD))
 
     def close(self, sentence: str) -> None:
         """Take no more jobs, and end those that wait with the sentence. Called from another thread."""
         self.closing = True
         if self.loop is not None:
-            asyncio.run_coroutine_threadsafe(refuse_waiting(self.page, sentence), self.loop).result(5)
+            asyncio.run_coroutine_threadsafe(end_waiting(self.page, sentence), self.loop).result(5)
 
 
 class Gate:

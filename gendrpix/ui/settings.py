@@ -45,7 +45,7 @@ class ServerSettings:
     """Uploads are refused while the disk of the temporary folder has less free space."""
     keep_s: int = 86_400
     """Seconds after which uploads and results are deleted."""
-    unheard_s: int = 30
+    unheard_s: int = 120
     """Seconds after which a job is dropped whose client has never asked for the answer."""
     stop_s: int = 20
     """Seconds that a running job has to finish when the server is asked to stop."""

@@ -44,20 +44,20 @@ def session_of(page: gr.Blocks, event_id: str) -> str | None:
     return None if event is None else str(event.session_hash)
 
 
-async def drop_job(page: gr.Blocks, event_id: str) -> None:
-    """Take a job out of the queue or, if it runs, mark its visitor as gone."""
-    await page._queue.clean_events(event_id=event_id)
-
-
-async def refuse_waiting(page: gr.Blocks, sentence: str) -> int:
-    """End every job that waits with an error in words; their number."""
-    refused = 0
-    for event in _waiting(page):
+async def end_job(page: gr.Blocks, event_id: str, sentence: str) -> None:
+    """End a job with an error in words, for whoever asks: one that waits at once, one that runs as soon as it looks."""
+    event = _events(page).get(event_id)
+    if event is not None:
         message = ProcessCompletedMessage(output={"error": sentence, "title": "Stopped"}, success=False)
         page._queue.send_message(event, message)
-        await page._queue.remove_from_queue(event._id)
-        refused += 1
-    return refused
+        await page._queue.remove_from_queue(event_id)
+        event.alive = False
+
+
+async def end_waiting(page: gr.Blocks, sentence: str) -> None:
+    """End every job that waits with an error in words."""
+    for event in _waiting(page):
+        await end_job(page, event._id, sentence)
 
 
 def await_idle(page: gr.Blocks, timeout_s: float) -> bool:
