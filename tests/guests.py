@@ -26,8 +26,8 @@ SETTINGS = {
     "GENDRPIX_MAX_REQUESTS_PER_MINUTE": "400",
     "GENDRPIX_MAX_JOBS_PER_CLIENT": "4",
     "GENDRPIX_MAX_OPEN_PER_CLIENT": "10",
-    "GENDRPIX_UNHEARD_S": "2",
-    "GENDRPIX_STOP_S": "50",
+    "GENDRPIX_UNHEARD_S": "8",
+    "GENDRPIX_STOP_S": "100",
     "GENDRPIX_MIN_FREE_MB": "0",
 }
 """Small limits, so that reaching them takes little."""

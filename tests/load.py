@@ -329,7 +329,7 @@ def measure(options: argparse.Namespace, app: AppProcess, subjects: list[Subject
     asyncio.run(load.run())
     fine = report(load, time.monotonic() - load.began, app.cpu_s() - cpu_s)
     deadline = time.monotonic() + 6 * SOAK_KEEP_S
-    while time.monotonic() < deadline and (sum(jobs_of(app)) or options.soak and len(app.files()) > own):
+    while time.monotonic() < deadline and (sum(jobs_of(app)) or (options.soak and len(app.files()) > own)):
         time.sleep(2)
     left, jobs = len(app.files()) - own, sum(jobs_of(app))
     if options.soak:

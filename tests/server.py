@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 START_S = 600.0
-STOP_S = 60.0
+STOP_S = 150.0
 
 
 def free_port() -> int:

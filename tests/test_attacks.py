@@ -364,10 +364,11 @@ def test_the_log_names_no_visitor(app: AppProcess) -> None:
 
 def test_sigterm_lets_the_running_job_finish(app: AppProcess, guest: Guest) -> None:
     """The last one: the running job's result can be fetched, the waiting one is told, nothing is left."""
-    first = guest.ask("POST", "/gradio_api/call/v2/restore", {"photo": guest.uploaded(encoded(photo(90, 90)))})
+    long = {"photo": guest.uploaded(encoded(photo(250, 250))), "restorer": "gendr", "scale": 4}
+    first = guest.ask("POST", "/gradio_api/call/v2/restore", long)
     second = guest.ask("POST", "/gradio_api/call/v2/restore", {"photo": guest.uploaded(encoded(photo(20, 20)))})
     answers = [guest.send("GET", f"/gradio_api/call/restore/{one.json['event_id']}") for one in (first, second)]
-    assert app.process is not None
+    wait_until(app, running=1, waiting=1)
     codes: list[int] = []
     stopping = threading.Thread(target=lambda: codes.append(app.stop()))
     stopping.start()
