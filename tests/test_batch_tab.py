@@ -167,12 +167,13 @@ def test_refusals_are_sentences(tab: BatchTab, uploads: list[dict], tmp_path: Pa
         list(tab.run_batch(uploads, None, "gendr-pix", 1.5, BY_SIZE, 2.0, None, "none", False))
 
 
-def test_a_folder_adds_its_pictures(tab: BatchTab, uploads: list[dict]) -> None:
-    assert [file["orig_name"] for file in tab.add_folder(None, uploads)] == ["cat.png", "day 2/torn.png", "trip.zip"]
-    assert len(tab.add_folder(uploads[:1], uploads[:1])) == 2
+def test_a_folder_gives_its_pictures(tab: BatchTab, uploads: list[dict]) -> None:
+    inside, said, _ = tab.take_folder(uploads[:1], uploads)
+    assert [file["orig_name"] for file in inside] == ["cat.png", "day 2/torn.png", "trip.zip"]
+    assert said == "4 files chosen."
     with pytest.raises(gr.Error, match="no pictures"):
-        tab.add_folder(None, uploads[3:])
-    assert tab.say_files(uploads)[0] == "4 files chosen."
+        tab.take_folder(None, uploads[3:])
+    assert tab.say_files(None, [])[0] == "Choose pictures to begin."
 
 
 def test_small_things(tab: BatchTab, uploads: list[dict]) -> None:

@@ -42,6 +42,7 @@ class BatchTab:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.batch = gr.State(None)
+        self.inside = gr.State([])  # a folder's files: the box above cannot show them with their folders' names
         self.stop = gr.State(None)
         gr.Markdown(INTRO, elem_classes="intro")
         with gr.Row(elem_id="batch", elem_classes="two"):
@@ -57,7 +58,7 @@ class BatchTab:
         self.files = gr.File(
             label="Pictures or zip files", file_count="multiple", type="filepath", height=190, elem_id="batch-files"
         )
-        self.folder = gr.UploadButton("Add a whole folder", file_count="directory", size="md", elem_id="batch-folder")
+        self.folder = gr.UploadButton("Choose a folder", file_count="directory", size="md", elem_id="batch-folder")
         gr.Markdown(COMMAND_LINE, elem_classes="hint")
         self.restorer = gr.Radio(
             choices=[(label, name) for name, label in CHOICE_LABELS.items()],
@@ -135,8 +136,11 @@ class BatchTab:
             [self.scale, self.size],
             **private,
         )
-        self.folder.upload(self.add_folder, [self.files, self.folder], self.files, preprocess=False, **private)
-        self.files.change(self.say_files, self.files, [self.status, self.run], preprocess=False, **private)
+        said = [self.status, self.run]
+        self.folder.upload(
+            self.take_folder, [self.files, self.folder], [self.inside, *said], preprocess=False, **private
+        )
+        self.files.change(self.say_files, [self.files, self.inside], said, preprocess=False, **private)
         settings = [self.restorer, self.omega, self.by, self.scale, self.size, self.color_fix, self.deep]
         views = [
             self.batch,
@@ -149,7 +153,11 @@ class BatchTab:
             self.previews,
         ]
         running = self.run.click(
-            self.run_batch, [self.files, self.batch, *settings], views, preprocess=False, **private
+            self.run_chosen,
+            [self.files, self.inside, self.batch, *settings],
+            views,
+            preprocess=False,
+            **private,
         )
         running.failure(self.show_stopped, self.batch, views, **private)
         self.cancel.click(
@@ -158,20 +166,24 @@ class BatchTab:
 
     # Handlers ------------------------------------------------------------------------------------------------------
 
-    def add_folder(self, files: list[Photo] | None, folder: list[Photo] | None) -> list[Photo]:
-        """The files chosen so far and those of a folder that are pictures or zip files."""
+    def take_folder(self, files: list[Photo] | None, folder: list[Photo] | None) -> tuple[list[Photo], str, Any]:
+        """A folder's pictures and zip files, in place of an earlier folder's; what is chosen now, a fresh button."""
         from gendrpix.archives import is_picture
 
-        added = [one for one in folder or [] if is_picture(name_of(one)) or name_of(one).lower().endswith(".zip")]
-        if not added:
+        inside = [one for one in folder or [] if is_picture(name_of(one)) or name_of(one).lower().endswith(".zip")]
+        if not inside:
             raise gr.Error("The folder holds no pictures.", duration=12, title="That did not work")
-        return [*(files or []), *added]
+        return inside, *self.say_files(files, inside)
 
-    def say_files(self, files: list[Photo] | None) -> tuple[str, Any]:
+    def say_files(self, files: list[Photo] | None, inside: list[Photo]) -> tuple[str, Any]:
         """What is chosen, and a fresh button."""
-        count = len(files or [])
+        count = len(files or []) + len(inside)
         said = f"{count} file{'s' * (count != 1)} chosen." if count else "Choose pictures to begin."
         return said, gr.update(value="Restore all")
+
+    def run_chosen(self, files: list[Photo] | None, inside: list[Photo], *rest: Any) -> Iterator[Updates]:
+        """Run: the files of the box and those of the folder."""
+        yield from self.run_batch([*(files or []), *inside], *rest)
 
     def run_batch(self, files: list[Photo] | None, batch: Batch | None, *settings: Any) -> Iterator[Updates]:
         """Restore what is not there yet; then, as after Cancel, the zip file of what is."""
