@@ -84,7 +84,7 @@ def without_pattern(hidden: Tensor, given: Tensor, tokens: int) -> Tensor:
     common = F.avg_pool2d(added, (tokens, 1), stride=1, padding=(reach, 0), count_include_pad=False)
     common = F.avg_pool2d(common, (1, tokens), stride=1, padding=(0, reach), count_include_pad=False)
     by_position = common.unflatten(1, (3, PATCH * PATCH))  # (B, 3, 64, h, w)
-    pattern = (by_position - by_position.mean(dim=2, keepdim=True)).flatten(1, 2)
+    pattern: Tensor = (by_position - by_position.mean(dim=2, keepdim=True)).flatten(1, 2)
     return hidden - pattern
 
 
