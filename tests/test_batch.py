@@ -274,7 +274,18 @@ def test_a_report_replaces_only_reports(tmp_path: Path) -> None:
 
 
 def words(folder: Path, out: Path, weights: Path, *more: object) -> list[str]:
-    fixed = ("--weights", weights, "--scale", "2", "--device", "cpu", "--report", out.with_suffix(".csv"))
+    fixed = (
+        "--weights",
+        weights,
+        "--scale",
+        "2",
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+        "--report",
+        out.with_suffix(".csv"),
+    )
     return [str(word) for word in ("restore", folder, "-o", out, *fixed, *more)]
 
 
