@@ -8,6 +8,7 @@ pictures failed, 2 nothing could be started, 130 interrupted, 141 the output's r
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give back its exit code. SystemExit(2) where the arguments make no sense."""
     command = parse(argv)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it comes with pyiqa and tells what it cannot speed up
     try:
         if isinstance(command, Restore):
             return restore(command)

@@ -123,7 +123,8 @@ def test_example_to_download(page: Page, tmp_path: Path) -> None:
     expect(rows).to_have_count(5)
     for row, name in zip(rows.all(), ("Input (bicubic)", "GenDR-Pix*", "GenDR-Pix", "GenDR-Adc", "GenDR"), strict=True):
         assert row.locator("td").first.inner_text() == name
-        assert "running" not in row.inner_text() and "waiting" not in row.inner_text()
+        expect(row).not_to_contain_text("running")
+        expect(row).not_to_contain_text("waiting")
     expect(page.locator("#scorecard-notes")).to_contain_text("MUSIQ is not available")
     with page.expect_download() as caught:
         page.locator("#download").click()

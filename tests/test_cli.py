@@ -418,5 +418,6 @@ def test_an_installed_package_lacks_nothing() -> None:
     patterns = setuptools["package-data"]["gendrpix.assets"]
     installed = {path for pattern in patterns for path in (root / "assets").glob(pattern)}
     assert set((root / "assets" / "checkpoints" / "mini").rglob("*.safetensors")) <= installed
-    assert {path.suffix for path in (root / "gendrpix" / "ui").iterdir() if path.is_file()} <= {".py", ".css", ".js"}
+    packed = {".py", *(pattern.removeprefix("*") for pattern in setuptools["package-data"]["gendrpix.ui"])}
+    assert {path.suffix for path in (root / "gendrpix" / "ui").iterdir() if path.is_file()} <= packed
     assert settings["project"]["scripts"]["gendrpix"] == "gendrpix.__main__:main"

@@ -365,7 +365,7 @@ def test_a_stream_opened_by_its_address_is_the_same_stream(tmp_path: Path, folde
     batches = list(open_loader(crops, 2, 4, start_step=1, num_workers=1))
     assert torch.cat([batch["index"] for batch in batches]).tolist() == list(range(2, 8))
     assert_equal(list(sample_batches(crops, 6, torch.device("cpu"), start=2, batch=2)), batches)
-    settings = dataclasses.replace(SETTINGS, negative_probability=0.1, candidates=2)
+    settings = dataclasses.replace(SETTINGS, degradation=PRESETS["photo"], negative_probability=0.1, candidates=2)
     expected = StreamedCrops(stream_of(*(png(64, 70, n) for n in range(5))).photos, settings, seed=7, batch=2, steps=4)
     assert_equal(streamed(expected)[1:], batches)
 

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
     for library in ("httpx", "accelerate", "pyiqa", "gendrpix.scores"):  # what a scorer lacks, evaluate says itself
         logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it comes with pyiqa and tells what it cannot speed up
     try:
         if stage in TOOLS:
             print(f"{stage}: {use_tool(stage, rest)}")
