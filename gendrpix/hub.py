@@ -97,5 +97,5 @@ def write_card(pipeline: RestorerPipeline, licence: str | None) -> str:
 
 def _own_card(pipeline: RestorerPipeline) -> str | None:
     """The card beside the weights that the pipeline was loaded from, if there is one."""
-    card = Path(pipeline.name_or_path or ".") / "README.md"
-    return card.read_text(encoding="utf-8") if pipeline.name_or_path and card.is_file() else None
+    card = None if pipeline.folder is None else pipeline.folder / "README.md"
+    return card.read_text(encoding="utf-8") if card and card.is_file() else None

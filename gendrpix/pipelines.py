@@ -88,6 +88,8 @@ class RestorerPipeline(DiffusionPipeline):
     """
 
     restorer: ClassVar[RestorerSpec]
+    folder: Path | None = None
+    """Where it was loaded from."""
     model_cpu_offload_seq = "vae->unet->vae"
     _optional_components: ClassVar[list[str]] = ["vae"]
 
@@ -153,7 +155,9 @@ class RestorerPipeline(DiffusionPipeline):
         if vae is None and "latent" in (cls.restorer.reads, cls.restorer.writes):
             vae = load_autoencoder(own_vae, dtype)
         unet = load_model(folder / "unet", UNet2DConditionModel, dtype)
-        return cls(unet=unet, vae=vae, prompts=prompts, **settings)
+        pipeline = cls(unet=unet, vae=vae, prompts=prompts, **settings)
+        pipeline.folder = folder
+        return pipeline
 
     def save_pretrained(
         self, save_directory: str | Path, *args: Any, shared_vae: str | None = None, **kwargs: Any

@@ -10,14 +10,10 @@ import pytest
 import test_browser
 from pictures import encoded, photo
 from playwright.sync_api import Page, expect
-from test_browser import RUN_MS, choose_example, press_run
+from test_browser import RUN_MS, choose_example, open_tab, press_run
 
 pytestmark = pytest.mark.browser
 browser, address, page = test_browser.browser, test_browser.address, test_browser.page  # fixtures
-
-
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def downloaded(page: Page, button: str) -> bytes:
@@ -186,10 +182,6 @@ def test_new_tabs_fit_a_phone(page: Page, theme: str) -> None:
     page.goto(f"{page.url.split('?')[0]}?__theme={theme}")
     expect(page.locator("#run")).to_be_enabled()
     for name, control in (("Benchmark", "#bench-run"), ("Batch", "#batch-run"), ("Blind test", "#blind-start")):
-        tab = page.get_by_role("tab", name=name, exact=True)
-        if not tab.is_visible():  # Gradio puts what does not fit into a menu
-            page.locator(".overflow-menu > button").first.click()
-            tab = page.locator(".overflow-dropdown button", has_text=name)
-        tab.click()
+        open_tab(page, name)
         expect(page.locator(control)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
