@@ -32,8 +32,8 @@ LARGE_BYTES, TOTAL_BYTES = 10_000_000, 1_000_000_000
 STORED_LARGE = ".safetensors"
 ATTRIBUTES = f"*{STORED_LARGE} filter=lfs diff=lfs merge=lfs -text\n"
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
-OPTIONAL = {"spandrel", "spaces", "pillow_heif"}
-"""Imported only where they are there: for `bench --peers`, on ZeroGPU, for HEIC."""
+OPTIONAL = {"ncnn", "pillow_heif", "spaces", "spandrel", "torchao"}
+"""Imported only where they are there: for networks of others, HEIC, on ZeroGPU, for fp8."""
 TRY = """
 import sys
 sys.path.insert(0, sys.argv[1])

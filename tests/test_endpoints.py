@@ -30,7 +30,7 @@ from gendrpix.ui.engine import Engine
 from gendrpix.ui.page import build_page
 from gendrpix.ui.stopping import StoppedError
 
-SOON_S = 20
+SOON_S = 60
 """What a stopped computation may take to end on a busy machine; it would go on for longer than this."""
 
 

@@ -22,14 +22,14 @@ def test_every_restorer_has_run_and_has_a_rate(weights: str, monkeypatch: pytest
     engine = Engine(weights)
     loading.load(engine)
     assert all(engine.rates.seconds(name, 64, 64) for name in CHOICE_LABELS)
-    assert not engine._turn.locked()
+    assert not bool(engine._line._waiting)
 
 
 def test_no_step_is_taken_during_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, seen = Engine("nowhere"), []
 
     def steps(engine: Engine) -> list:
-        return [lambda: seen.append(engine._turn.locked())] * 3
+        return [lambda: seen.append(bool(engine._line._waiting))] * 3
 
     monkeypatch.setattr(loading, "steps", steps)
     with engine.turn():

@@ -66,6 +66,7 @@ def test_front_matter_that_would_not_work_is_refused(folder: Path, old: str, new
 
 def test_large_files_and_unknown_imports_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = space.read_requirements(folder / "requirements.txt")
+    (folder / "gendrpix").mkdir()  # app.py imports it
     (folder / "module.py").write_text("import torch\nimport spaces\nimport PIL.Image\n")
     space.check_imports(folder, requirements)
     (folder / "module.py").write_text("def f():\n    import pytest\n")
