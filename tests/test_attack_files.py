@@ -45,7 +45,7 @@ def test_picture_bombs(app: AppProcess, guest: Guest) -> None:
     large = encoded(Image.new("RGB", (900, 900)))
     told = guest.press("photo", "change", photo=guest.uploaded(large), scale=16)
     assert "scale is 16.0; expected 1 to 8" in str(told["output"])
-    assert app.resident_mb() < start_mb + 200
+    assert app.resident_mb() < start_mb + 1500  # decoded it has 2,700; the restorers may load meanwhile
 
 
 def test_text_bombs_in_a_png(app: AppProcess, guest: Guest) -> None:

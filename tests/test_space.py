@@ -69,8 +69,8 @@ def test_large_files_and_unknown_imports_are_refused(folder: Path, monkeypatch: 
     (folder / "gendrpix").mkdir()  # app.py imports it
     (folder / "module.py").write_text("import torch\nimport spaces\nimport PIL.Image\n")
     space.check_imports(folder, requirements)
-    (folder / "module.py").write_text("def f():\n    import pytest\n")
-    with pytest.raises(space.SpaceError, match=r"module.py imports pytest, which requirements.txt does not bring"):
+    (folder / "module.py").write_text("def f():\n    import playwright\n")
+    with pytest.raises(space.SpaceError, match=r"module.py imports playwright, which requirements.txt does not bring"):
         space.check_imports(folder, requirements)
     monkeypatch.setattr(space, "LARGE_BYTES", 10)
     (folder / "w.safetensors").write_bytes(b"0" * 11)
