@@ -97,9 +97,21 @@ class AppProcess:
 
     def resident_mb(self) -> float:
         """Its resident set now, in MB."""
+        return self._memory_mb("VmRSS")
+
+    def forget_peak(self) -> None:
+        """Let `peak_mb` count from now."""
+        assert self.process is not None
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def peak_mb(self) -> float:
+        """The most that its resident set has been, in MB."""
+        return self._memory_mb("VmHWM")
+
+    def _memory_mb(self, field: str) -> float:
         assert self.process is not None
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        [line] = [line for line in status.splitlines() if line.startswith("VmRSS")]
+        [line] = [line for line in status.splitlines() if line.startswith(field)]
         return int(line.split()[1]) * 1024 / 1e6
 
     def cpu_s(self) -> float:

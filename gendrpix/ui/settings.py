@@ -26,7 +26,7 @@ class ServerSettings:
     max_requests_per_minute: int = 600
     """Of one client, not counting the page's own scripts and styles."""
     max_open_per_client: int = 64
-    """Requests of one client that may be open at a time; each open tab holds one or two."""
+    """Requests of one client that may be open at a time; an open tab holds one or two, one that loads up to 12."""
     max_file_mb: int = 100
     """One uploaded file."""
     max_upload_mb: int = 400
