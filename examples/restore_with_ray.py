@@ -1,6 +1,6 @@
 """Restore a collection on several hosts, or in object storage, with Ray Data and the command line's core call.
 
-    pip install "gendrpix[ray]"
+    pip install -r requirements-ray.txt
     python examples/restore_with_ray.py photos restored --scale 4
     python examples/restore_with_ray.py s3://bucket/photos s3://bucket/restored --workers 8 --gpus 1
 

@@ -1,7 +1,7 @@
 """Super-resolution networks of others beside the restorers: built without their weights to be timed, or run from files.
 
 The convolutional ones come from the package spandrel (MIT). The second are files of ncnn (BSD-3), the format that
-desktop programs such as Upscayl bring. Both packages are optional: `pip install "gendrpix[peers]"`.
+desktop programs such as Upscayl bring. Both packages are optional: `requirements-peers.txt`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def build_peer(name: str) -> nn.Module:
         found = getattr(importlib.import_module(spec.module), spec.class_name)
     except (ImportError, AttributeError) as error:
         raise ValueError(
-            f'{spec.label} needs the package spandrel, 0.4 or later; install it with pip install "gendrpix[peers]".'
+            f'{spec.label} needs the package spandrel; install it with pip install "spandrel>=0.4,<0.5".'
         ) from error
     network: nn.Module = found(**spec.arguments)
     return network.eval().requires_grad_(requires_grad=False)
@@ -136,9 +136,7 @@ class NcnnNetwork:
         try:
             self._ncnn: Any = importlib.import_module("ncnn")
         except ImportError as error:
-            raise ValueError(
-                f'{param.name} needs the package ncnn; install it with pip install "gendrpix[peers]".'
-            ) from error
+            raise ValueError(f"{param.name} needs the package ncnn; install it with pip install ncnn.") from error
         self._network: Any = self._ncnn.Net()
         self._network.opt.num_threads = torch.get_num_threads()
         if self._network.load_param(str(param)) or self._network.load_model(str(weights)):

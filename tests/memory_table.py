@@ -2,8 +2,8 @@
 
     python -m tests.memory_table > table.md
 
-Each configuration runs in a process of its own, forked before anything was computed: peak resident set above the
-weights, in the mode that is used where memory is scarce (`memory.tight_memory`).
+Each configuration runs in a process of its own, forked before anything was loaded or computed: peak resident set above
+the weights, in the mode that is used where memory is scarce (`memory.tight_memory`).
 """
 
 from __future__ import annotations
@@ -68,8 +68,15 @@ ROWS = (
 )
 
 
-def measure(pipeline: RestorerPipeline, row: Row) -> int:
-    """Bytes at the peak of one restoration in this process, above what it held before."""
+def load(row: Row, weights: str) -> RestorerPipeline:
+    pipeline = load_restorer(row.choice.rstrip("*"), weights, dtype=getattr(torch, row.dtype))
+    pipeline.set_attention(row.attention)
+    return pipeline
+
+
+def measure(row: Row, weights: str) -> int:
+    """Bytes at the peak of one restoration in this process, above what it held when the weights were loaded."""
+    pipeline = load(row, weights)
     omega = 1.5 if row.choice == "gendr-pix" else None
     plan = Plan(batched=row.batched, tile_px=row.tile, predicted_bytes=0, explanation="")
     with torch.inference_mode(), tight_memory(CPU), measure_peak(CPU) as peak:
@@ -78,13 +85,13 @@ def measure(pipeline: RestorerPipeline, row: Row) -> int:
     return peak.bytes
 
 
-def in_child(pipeline: RestorerPipeline, row: Row) -> int:
+def in_child(row: Row, weights: str) -> int:
     """`measure` in a forked process."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         with os.fdopen(writer, "wb") as answer:
-            pickle.dump(measure(pipeline, row), answer)
+            pickle.dump(measure(row, weights), answer)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
@@ -101,10 +108,9 @@ def main() -> None:
     print("| restorer | result, px | numbers | attention | how | measured, MB | predicted, MB | error |")
     print("|---|---|---|---|---|---:|---:|---:|")
     errors = []
-    for row in ROWS:
-        pipeline = load_restorer(row.choice.rstrip("*"), options.weights, dtype=getattr(torch, row.dtype))
-        pipeline.set_attention(row.attention)
-        peak = in_child(pipeline, row)
+    peaks = [in_child(row, options.weights) for row in ROWS]  # all before this process loads anything
+    for row, peak in zip(ROWS, peaks, strict=True):
+        pipeline = load(row, options.weights)
         guided = row.choice == "gendr-pix"
         predicted = predict_peak(pipeline, row.height, row.width, guided=guided, batched=row.batched, tile_px=row.tile)
         errors.append(predicted / peak - 1)

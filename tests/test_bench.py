@@ -221,7 +221,7 @@ def test_a_case_that_fails_keeps_its_reason_and_the_others_run(
     result, _ = run(plan_bench(options(restorers=("gendr",), sizes=("32",))))
     reasons = [one.reason for one in result.measured]
     assert "not enough memory" in reasons[0]
-    assert all('pip install "gendrpix[peers]"' in reason for reason in reasons[1:])
+    assert all('pip install "spandrel' in reason for reason in reasons[1:])
     assert all(one.seconds is None for one in result.measured) and result.exponents() == {}
     assert "Not measured: Compact" in to_text(result)
 
@@ -246,7 +246,7 @@ def test_the_command_writes_once(tiny_known: None, no_spandrel: None, tmp_path: 
 
 
 def test_the_peers_are_what_real_esrgan_uses() -> None:
-    pytest.importorskip("spandrel", reason='pip install "gendrpix[peers]"')
+    pytest.importorskip("spandrel", reason="pip install -r requirements-peers.txt")
     counts = {name: count_peer(name, 64, 64) for name in ("rrdbnet", "compact")}
     assert counts["rrdbnet"][0] == pytest.approx(16.70e6, rel=1e-3)
     assert counts["compact"][0] == pytest.approx(1.21e6, rel=1e-2)

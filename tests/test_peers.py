@@ -22,7 +22,7 @@ Power            halve                    1 1 grown output 0=1.000000e+00 1=5.00
 """
 """Every pixel four times in both directions, then 0.5 x + 0.1 in [0, 1]. No weights."""
 
-pytest.importorskip("ncnn", reason='pip install "gendrpix[peers]"')
+pytest.importorskip("ncnn", reason="pip install -r requirements-peers.txt")
 
 
 def write_network(folder: Path, text: str = ENLARGES, weights: bytes = b"\0\0\0\0") -> Path:
