@@ -28,7 +28,9 @@ M = TypeVar("M", bound=nn.Module)
 
 REHEARSED_PX = 512
 """Side of the rehearsal. Beyond it memory grows with the pixels, whatever the attention: none keeps its scores."""
-KERNEL_BYTES = {"AVX512": {torch.float32: 380_000, torch.bfloat16: 500_000}}
+SMALL_PX = REHEARSED_PX - 8
+"""The same for fewer pixels: feed-forward layers then work in one piece, which takes more for each of them."""
+KERNEL_BYTES = {"AVX512": {torch.float32: 265_000, torch.bfloat16: 370_000}}
 """What the CPU's libraries take once for every layer, whatever its size: kernels compiled for it. Measured."""
 OTHER_KERNEL_BYTES = 230_000
 """The same where the processor has no AVX-512. Measured with AVX2."""
@@ -82,17 +84,18 @@ def tight_memory(device: torch.device) -> Iterator[None]:
         library.mallopt(MMAP_THRESHOLD, USUAL_BYTES)
 
 
-def bytes_per_pixel(pipeline: RestorerPipeline, *, guided: bool = False, batched: bool = True) -> float:
-    """Peak bytes for each (padded) pixel of a pass, the input and the result with it, above the weights.
+def pass_bytes(pipeline: RestorerPipeline, pixels: int, *, guided: bool = False, batched: bool = True) -> float:
+    """Peak bytes of a pass over so many (padded) pixels, the input and the result with it, above the weights.
 
     guided: PadCFG, both branches as one batch or one after the other. Rehearsed once for each way of working.
     """
     known = _rates.setdefault(pipeline, {})
     processors = tuple(type(processor).__name__ for processor in pipeline.unet.attn_processors.values())
-    key = (guided, batched, pipeline.unet.dtype, processors)
+    side = REHEARSED_PX if pixels >= REHEARSED_PX**2 else SMALL_PX
+    key = (guided, batched, pipeline.unet.dtype, processors, side)
     if key not in known:
-        known[key] = rehearse(pipeline, guided=guided, batched=batched)
-    return known[key] + workspace_bytes(pipeline)
+        known[key] = rehearse(pipeline, guided=guided, batched=batched, side=side)
+    return (known[key] + workspace_bytes(pipeline)) * pixels
 
 
 def workspace_bytes(pipeline: RestorerPipeline) -> int:
@@ -113,10 +116,10 @@ def fixed_bytes(pipeline: RestorerPipeline) -> int:
     return num_layers * known.get(pipeline.unet.dtype, OTHER_KERNEL_BYTES)
 
 
-def rehearse(pipeline: RestorerPipeline, *, guided: bool, batched: bool) -> float:
+def rehearse(pipeline: RestorerPipeline, *, guided: bool, batched: bool, side: int = REHEARSED_PX) -> float:
     """The bytes a pixel that tensors alone take at most, by running the pipeline on the meta device."""
-    side = REHEARSED_PX - 8 if guided else REHEARSED_PX  # PadCFG pads by 8
-    return rehearse_size(pipeline, side, side, guided=guided, batched=batched) / REHEARSED_PX**2
+    given = side - 8 if guided else side  # PadCFG pads by 8
+    return rehearse_size(pipeline, given, given, guided=guided, batched=batched) / side**2
 
 
 def rehearse_size(

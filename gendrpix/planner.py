@@ -19,8 +19,8 @@ from torch import Tensor
 from gendrpix.guidance import Branches, mix
 from gendrpix.memory import (
     available_bytes,
-    bytes_per_pixel,
     fixed_bytes,
+    pass_bytes,
     rehearse_size,
     tight_memory,
     workspace_bytes,
@@ -106,10 +106,11 @@ def predict_peak(
     if vae_tile_px is not None:
         whole = rehearse_size(pipeline, height, width, vae_tile_px=vae_tile_px)
         return (whole + workspace_bytes(pipeline) * height * width) * num_pictures + fixed_bytes(pipeline)
-    rate = bytes_per_pixel(pipeline, guided=guided, batched=batched)
     if tile_px is None or max(height, width) <= tile_px:
-        return int(rate * padded_pixels(height, width, guided) * num_pictures) + fixed_bytes(pipeline)
-    tile = rate * padded_pixels(min(tile_px, height), min(tile_px, width), guided)
+        whole_pass = pass_bytes(pipeline, padded_pixels(height, width, guided), guided=guided, batched=batched)
+        return int(whole_pass * num_pictures) + fixed_bytes(pipeline)
+    pixels = padded_pixels(min(tile_px, height), min(tile_px, width), guided)
+    tile = pass_bytes(pipeline, pixels, guided=guided, batched=batched)
     channels = 6 if guided else 3
     strips = 3 * channels * FLOAT_BYTES * min(tile_px, height) * width  # being blended, carried over, read or given out
     whole = 0 if streamed else (3 + channels) * pipeline.unet.dtype.itemsize * height * width

@@ -1,6 +1,8 @@
 """Predicted memory, the order of the plans, and what happens when memory runs out all the same."""
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from models import tiny_pipeline
 from torch import Tensor
 
 from gendrpix import memory, planner
+from gendrpix.feedforward import split_feed_forward
 from gendrpix.images import Picture
-from gendrpix.memory import Ledger, bytes_per_pixel, container_bytes, rehearse
+from gendrpix.memory import REHEARSED_PX, Ledger, container_bytes, pass_bytes, rehearse
 from gendrpix.pipelines import RestorerPipeline
 from gendrpix.planner import Plan, PlanError, choose_plan, list_plans, predict_peak, restore_within
 from gendrpix.tiling import MIN_TILE_PX, restore_tiled
@@ -74,12 +77,12 @@ def test_a_rehearsal_moves_and_copies_no_weights(pix: RestorerPipeline) -> None:
 def test_a_rehearsal_keeps_the_attention_and_asks_again_when_it_changes(pix: RestorerPipeline) -> None:
     from gendrpix.attention import set_attention
 
-    bytes_per_pixel(pix)
+    pass_bytes(pix, REHEARSED_PX**2)
     set_attention(pix.unet, "window", (8, 4))
     actor = memory.without_contents(pix)
     kinds = [type(processor).__name__ for processor in actor.unet.attn_processors.values()]
     assert "WindowProcessor" in kinds
-    bytes_per_pixel(pix)
+    pass_bytes(pix, REHEARSED_PX**2)
     assert len(memory._rates[pix]) == 2
 
 
@@ -97,9 +100,29 @@ def test_what_takes_more_is_predicted_to_take_more(pix: RestorerPipeline) -> Non
     assert predict_peak(pix, 500, 500, tile_px=512) == predict_peak(pix, 500, 500)
 
 
+def test_below_the_size_where_feed_forward_layers_are_split_a_pixel_takes_more(pix: RestorerPipeline) -> None:
+    """As the exact rehearsal says: 640 x 400 pixels are fewer than 512 x 512, and take more memory."""
+    split_feed_forward(pix.unet)
+    small, large = (pass_bytes(pix, height * width) for height, width in ((400, 640), (512, 512)))
+    assert memory.rehearse_size(pix, 400, 640) > 1.05 * memory.rehearse_size(pix, 512, 512)
+    assert small > 1.05 * large
+
+
+@pytest.mark.slow
+def test_predictions_are_within_15_percent() -> None:
+    """A small picture, attention kinds, both dtypes, tiles, PadCFG, an autoencoder: some lines of the page's table."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.memory_table", "--rows", "0", "6", "8", "9", "11", "20"],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_half_the_bits_take_half(pix: RestorerPipeline) -> None:
-    single = bytes_per_pixel(pix)
-    assert bytes_per_pixel(pix.to(torch.bfloat16)) == pytest.approx(single / 2, rel=0.05)
+    single = pass_bytes(pix, 1000)
+    assert pass_bytes(pix.to(torch.bfloat16), 1000) == pytest.approx(single / 2, rel=0.05)
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:
