@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from gendrpix import load_restorer
+from gendrpix.devices import pick_dtype
 from tests.clients import AnswerError, Client, Endpoint, output_of, uploaded
 from tests.server import AppProcess
 
@@ -76,7 +78,8 @@ class Subject:
 
 def make_subjects(number: int) -> list[Subject]:
     """A picture for each user, 9 to 24 pixels a side, no two alike, and its restored pixels."""
-    restorer = load_restorer("gendr-pix", device="cpu")
+    device = torch.device("cpu")
+    restorer = load_restorer("gendr-pix", device=device, dtype=pick_dtype("auto", device))  # as the page computes
     subjects = []
     for user in range(number):
         draw = np.random.default_rng(user)
@@ -324,6 +327,7 @@ def read_options() -> argparse.Namespace:
 def measure(options: argparse.Namespace, app: AppProcess, subjects: list[Subject]) -> bool:
     """Start the app, let the users at it, stop it; whether all was as it should be."""
     app.start()
+    app.wait_until_loaded()
     own, cpu_s = len(app.files()), app.cpu_s()
     load = Load(options, app, subjects)
     asyncio.run(load.run())
