@@ -36,6 +36,8 @@ SCALE = 2.0
 SAMPLE_S = 5.0
 PAUSE_S = 0.5
 APART_S = 0.1
+BLOCKS, T_95 = 12, 2.228
+"""Stretches that memory is averaged over, and Student's t for two less of them."""
 KEEP_S, SOAK_KEEP_S = 3600, 120
 """How long the server keeps files: in a soak shorter than the soak, else longer than any job waits."""
 CLEAR = (
@@ -101,7 +103,7 @@ class Load:
         self.subjects = subjects
         self.tally = Tally()
         self.began = time.monotonic()
-        self.ended = asyncio.Event()
+        self.killed_cpu_s = 0.0
         self.endpoint = Endpoint(index=0, names=(), defaults=())
 
     def over(self) -> bool:
@@ -258,6 +260,7 @@ class Load:
         """Kill the server and start it again, as often as was asked, evenly over the time."""
         for _ in range(self.options.kills):
             await asyncio.sleep(self.options.seconds / (self.options.kills + 1))
+            self.killed_cpu_s += self.app.cpu_s()
             await asyncio.to_thread(self.app.kill)
             print(f"killed; {len(self.app.files())} files left behind", flush=True)
             await asyncio.to_thread(self.app.start)
@@ -279,22 +282,24 @@ def count_overtaken(jobs: list[tuple[float, float, float]]) -> int:
 
 
 def describe_memory(samples: list[tuple[float, int, float]]) -> str:
-    """The resident memory at the start, middle and end, and its slope with the error of that slope."""
-    if len(samples) < 8:
-        return "memory: too few samples"
+    """The resident memory at the start, middle and end, and its slope over the second half with a 95% interval.
+
+    Neighbouring samples are not independent, so the line is put through the means of BLOCKS stretches.
+    """
     done = np.array([sample[1] for sample in samples], float) / 1000
     size = np.array([sample[2] for sample in samples])
+    ends = f"resident memory {size[0]:.0f} MB at first, {size[len(size) // 2]:.0f} in the middle, "
+    ends += f"{size[-1]:.0f} at the end (most {size.max():.0f})"
     second = slice(len(samples) // 2, None)
-    x, y = done[second] - done[second].mean(), size[second]
-    slope = float((x * y).sum() / max((x * x).sum(), 1e-9))
+    if len(done[second]) < 2 * BLOCKS or done[second][0] == done[-1]:
+        return f"{ends}; too few samples for a slope"
+    x, y = (np.array([part.mean() for part in np.array_split(values[second], BLOCKS)]) for values in (done, size))
+    x = x - x.mean()
+    slope = float((x * y).sum() / (x * x).sum())
     residual = y - y.mean() - slope * x
-    error = float(np.sqrt((residual**2).sum() / max(1, len(y) - 2) / max((x * x).sum(), 1e-9)))
-    middle = size[len(size) // 2]
-    return (
-        f"resident memory {size[0]:.0f} MB at first, {middle:.0f} in the middle, {size[-1]:.0f} at the end "
-        f"(most {size.max():.0f}); second half: {slope:+.2f} +- {error:.2f} MB per 1,000 results, spread "
-        f"{residual.std():.1f} MB"
-    )
+    error = T_95 * float(np.sqrt((residual**2).sum() / (BLOCKS - 2) / (x * x).sum()))
+    interval = f"95% interval {slope - error:+.2f} to {slope + error:+.2f}"
+    return f"{ends}; second half: {slope:+.2f} MB per 1,000 results, {interval}"
 
 
 def report(load: Load, seconds: float, cpu_s: float) -> bool:
@@ -306,7 +311,8 @@ def report(load: Load, seconds: float, cpu_s: float) -> bool:
         print(f"latency p50 {p50:.2f} s, p95 {p95:.2f} s, p99 {p99:.2f} s; the server's processor time {cpu_s:.0f} s")
     print(f"left early {tally.left}; connections lost {tally.lost}; refused in words {dict(tally.refused)}")
     print(f"overtaken in the queue: {count_overtaken(tally.jobs)} of {len(tally.jobs)}")
-    print(describe_memory(tally.memory))
+    if not load.options.kills:  # each server begins anew
+        print(describe_memory(tally.memory))
     for title, lines in (("WRONG", tally.wrong), ("UNCLEAR", tally.unclear)):
         for line, times in Counter(lines).most_common(10):
             print(f"{title} {times} x {line}")
@@ -331,7 +337,7 @@ def measure(options: argparse.Namespace, app: AppProcess, subjects: list[Subject
     own, cpu_s = len(app.files()), app.cpu_s()
     load = Load(options, app, subjects)
     asyncio.run(load.run())
-    fine = report(load, time.monotonic() - load.began, app.cpu_s() - cpu_s)
+    fine = report(load, time.monotonic() - load.began, load.killed_cpu_s + app.cpu_s() - cpu_s)
     deadline = time.monotonic() + 6 * SOAK_KEEP_S
     while time.monotonic() < deadline and (sum(jobs_of(app)) or (options.soak and len(app.files()) > own)):
         time.sleep(2)
