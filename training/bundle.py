@@ -11,7 +11,8 @@ import torch
 from gendrpix.pipelines import PIPELINES
 from gendrpix.vetting import write_sums
 from gendrpix.weights import load_autoencoder
-from training.checkpoint import replace_saved, replace_text
+from gendrpix.writing import write_text
+from training.checkpoint import replace_saved
 from training.history import describe_losses, describe_phase, describe_trunks, find_phases, read_settings
 
 STAGES = {"autoencoder": "autoencoder", "gendr": "teacher", "gendr-adc": "adc", "gendr-pix": "pix"}
@@ -106,7 +107,7 @@ def bundle(config: BundleConfig) -> Path:
         settings = read_settings(config.runs / stage)
         (config.out / name / "README.md").write_text(_card(config, name, settings, sizes[name]), encoding="utf-8")
     if config.attribution is not None:
-        replace_text(config.out / ATTRIBUTION, config.attribution.read_text(encoding="utf-8"))
+        write_text(config.out / ATTRIBUTION, config.attribution.read_text(encoding="utf-8"))
     write_sums(config.out)
     return config.out
 

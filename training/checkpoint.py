@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
 from torch import nn
 
 from gendrpix.networks import Autoencoder
@@ -80,31 +82,45 @@ def export(accelerator: Accelerator, models: Mapping[str, Any], folder: Path) ->
     Written beside and renamed. The given objects keep their own precision. Only the main process writes.
     """
     if accelerator.is_main_process:
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        for name, model in models.items():
-            halved = copy.deepcopy(model)
-            for part in halved.components.values() if isinstance(halved, DiffusionPipeline) else (halved,):
-                if isinstance(part, nn.Module):
-                    nn.Module.to(part, "cpu", torch.float16)  # diffusers' own `to` warns that this is not for use
-            halved.save_pretrained(partial / name, safe_serialization=True)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with made_beside(folder) as partial:
+            for name, model in models.items():
+                halved = copy.deepcopy(model)
+                for part in halved.components.values() if isinstance(halved, DiffusionPipeline) else (halved,):
+                    if isinstance(part, nn.Module):
+                        nn.Module.to(part, "cpu", torch.float16)  # diffusers' own `to` warns that this is not for use
+                halved.save_pretrained(partial / name, safe_serialization=True)
     accelerator.wait_for_everyone()
     return folder
 
 
 def replace_saved(folder: Path, model: Any, **options: Any) -> Path:
     """Save a model or pipeline beside its folder and rename, so that a failure leaves the earlier one."""
+    with made_beside(folder) as partial:
+        model.save_pretrained(partial, safe_serialization=True, **options)
+        for path in partial.rglob("*.json"):
+            _forget_place(path)
+    return folder
+
+
+@contextmanager
+def made_beside(folder: Path) -> Iterator[Path]:
+    """A folder that takes the name `folder` once the body has filled it; where the body fails, nothing of it is left.
+
+    Raises ValueError where weights cannot be written there.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial, safe_serialization=True, **options)
-    for path in partial.rglob("*.json"):
-        _forget_place(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder
+    try:
+        yield partial
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"The weights could not be written to {folder} ({error}); free some space and start again."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _forget_place(path: Path) -> None:
@@ -112,10 +128,3 @@ def _forget_place(path: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Write a text beside its file and rename."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

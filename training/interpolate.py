@@ -21,7 +21,8 @@ from torch import Tensor
 from gendrpix.pipelines import PIPELINES, RestorerPipeline
 from gendrpix.recipe import digest_weights
 from gendrpix.specs import RESTORER_SPECS
-from training.checkpoint import replace_saved, replace_text
+from gendrpix.writing import write_text
+from training.checkpoint import replace_saved
 
 CONFIG_FILE = "config.json"
 RECORD = "interpolation"
@@ -73,7 +74,7 @@ def interpolate(config: InterpolateConfig) -> Path:
     _refuse_trained_run(config.out)
     (config.out / CONFIG_FILE).unlink(missing_ok=True)  # it tells of weights that are about to go
     written = replace_saved(config.out / "weights" / mixed.restorer.name, mixed.to(dtype=torch.float16))
-    replace_text(config.out / CONFIG_FILE, json.dumps({**settings, RECORD: record}, indent=2) + "\n")
+    write_text(config.out / CONFIG_FILE, json.dumps({**settings, RECORD: record}, indent=2) + "\n")
     return written
 
 

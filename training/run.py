@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from gendrpix.writing import write_text
 from training.config import LoopConfig, StageConfig
 from training.data import open_loader
 from training.streams import PhotoStream
@@ -58,7 +59,7 @@ class Run:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             if self.accelerator.is_main_process:
                 resolved = json.dumps(dataclasses.asdict(config), indent=2, default=str)
-                (self.folder / "config.json").write_text(resolved + "\n", encoding="utf-8")
+                write_text(self.folder / "config.json", resolved + "\n")
         except OSError as error:
             raise ValueError(
                 f"The run folder {self.folder} cannot be written ({error}); pass --run with a folder that can."

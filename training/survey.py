@@ -21,8 +21,8 @@ from gendrpix.recipe import digest_weights
 from gendrpix.scores import LpipsNet
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from gendrpix.weights import find_restorer_folder
+from gendrpix.writing import write_text
 from training.cases import named_pictures
-from training.checkpoint import replace_text
 from training.degradation import find_preset
 from training.entrants import CHOICES, Choice, split_words
 from training.evaluate import EvaluateConfig, Loaded, evaluate, load
@@ -187,7 +187,7 @@ def run_set(name: str, settings: EvaluateConfig, loaded: Loaded) -> Section:
         else:
             finished.unlink(missing_ok=True)
             evaluate(dataclasses.replace(settings, overwrite=True), loaded)
-            replace_text(finished, json.dumps(asked, indent=2, ensure_ascii=False) + "\n")
+            write_text(finished, json.dumps(asked, indent=2, ensure_ascii=False) + "\n")
         document = json.loads((settings.out / "scores.json").read_text(encoding="utf-8"))
     except (ValueError, OSError, RuntimeError) as error:
         logger.warning("%s failed: %s", name, error)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from training.checkpoint import replace_text
+from gendrpix.writing import write_text
 from training.evaluate_report import METHOD, describe_autoencoder, describe_size
 from training.tables import Row, difference_table, from_document, incomplete_notes, summary_table
 
@@ -50,7 +50,7 @@ def write_page(config: SurveyConfig, sections: Sequence[Section]) -> Path:
     lines = ["# Restorers side by side", "", *introduction(config, shown)]
     for section in sections:
         lines += describe_section(section)
-    replace_text(config.out / PAGE, "\n".join(lines).rstrip() + "\n")
+    write_text(config.out / PAGE, "\n".join(lines).rstrip() + "\n")
     return config.out / PAGE
 
 
