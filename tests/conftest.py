@@ -1,8 +1,9 @@
-"""Settings of every test: one thread, fixed seeds, no downloads."""
+"""Settings of every test: one thread, fixed seeds, no downloads, no photos but its own."""
 
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", GRADIO_ANALYTICS_ENABLED="False", MPLBACKEND="Agg")  # read on import
+os.environ.pop("GENDRPIX_DATA", None)  # each test names its own photos
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 import torch
 from models import save_tiny_family
@@ -23,7 +24,7 @@ from pictures import encoded, photo
 
 from gendrpix.__main__ import main
 from gendrpix.batch import ahead, in_groups, restore_files
-from gendrpix.images import Picture, PictureError
+from gendrpix.images import Picture, PictureError, open_picture
 from gendrpix.jobs import COLUMNS, Crew, Outcome, Task, Times, check_report, plan_tasks
 from gendrpix.png16 import PngStream, write_chunk
 from gendrpix.recipe import digest_weights, pick_scale, read_entry
@@ -307,6 +308,35 @@ def test_the_report_has_a_line_for_each_file(folder: Path, weights: Path, tmp_pa
     assert [row["status"] for row in rows(tmp_path / "out.csv")].count("skipped") == 6
     recipe = json.loads(read_entry(out / "0.png") or "")
     assert recipe["weights_sha256"] == digest_weights(weights / "gendr-pix") and len(recipe["input_sha256"]) == 64
+
+
+def test_what_a_photo_tells_of_its_owner_is_in_no_result(weights: Path, tmp_path: Path) -> None:
+    """GPS, camera, description, XMP, comments and profile names, of every format that holds them."""
+    exif = PIL.Image.Exif()
+    exif[0x010E], exif[0x0110], exif[0x8298] = ("a secret place", "secret camera", "secret owner")
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.25), 0x1D: "1999:09:09"})
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0secret comment"
+    info = PIL.PngImagePlugin.PngInfo()
+    info.add_text("Comment", "secret words")
+    options = {
+        "JPEG": {"comment": b"secret", "xmp": b"<secret/>"},
+        "PNG": {"pnginfo": info},
+        "WEBP": {"xmp": b"<secret/>"},
+    }
+    for name in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF"):
+        file = tmp_path / "in" / f"{name}.{name.lower()}"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(encoded(photo(20, 16), name, exif=exif, **options.get(name, {})))
+        assert b"secret" in file.read_bytes() and open_picture(file).color.shape[-1] == 20
+    words = ["restore", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--weights", str(weights), "--scale", "1.5"]
+    assert main([*words, "--report", str(tmp_path / "report.csv"), "--restorer", "gendr-pix", "--device", "cpu"]) == 0
+    results = sorted((tmp_path / "out").iterdir())
+    assert len(results) == 5
+    for file in (*results, tmp_path / "report.csv"):
+        assert not any(word in file.read_bytes() for word in (b"secret", b"1999:09:09", b"eXIf", b"XML:com.adobe.xmp"))
+    for file in results:
+        with PIL.Image.open(file) as image:
+            assert image.text.keys() == {"Software", "gendrpix"} and not image.getexif()
 
 
 def test_a_batch_equals_single_calls_to_a_level_of_255(folder: Path, weights: Path, tmp_path: Path) -> None:

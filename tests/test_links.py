@@ -9,6 +9,7 @@ import pytest
 from comparing import values
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import photo
 
 from gendrpix.presets import PresetError
 from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES
@@ -104,3 +105,12 @@ def test_what_a_link_must_not_say_is_refused(query: dict) -> None:
     with pytest.raises(PresetError) as caught:
         from_query(query)
     assert str(caught.value).endswith(".")
+
+
+def test_the_click_on_the_crop_goes_through_the_pages_gate(tab: CompareTab, tmp_path: Path) -> None:
+    click = SimpleNamespace(index=[10, 30])
+    photo(40, 40).save(tmp_path / "shown.webp")
+    photo(40, 40).save(tmp_path / "odd.pcx")  # Pillow reads it, this page does not
+    assert tab.crop.take_place({"path": str(tmp_path / "shown.webp")}, click) == (25, 75, True)
+    with pytest.raises(gr.Error, match="is not a picture"):
+        tab.crop.take_place({"path": str(tmp_path / "odd.pcx")}, click)

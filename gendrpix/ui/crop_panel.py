@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -76,12 +77,11 @@ class CropPanel:
 
     def take_place(self, view: Photo | None, event: gr.SelectData) -> tuple[Any, Any, bool]:
         """The place that was clicked, in percent; the part is used from then on."""
-        from PIL import Image
+        from gendrpix.images import read_size
 
         with spoken():
             if view is None:
                 raise ValueError("There is no photo yet. Upload or paste one, or choose an example.")
-            with Image.open(view["path"]) as image:
-                width, height = image.size
+            height, width = read_size(Path(view["path"]), self.engine.limits)
             x, y = event.index
             return round(100 * x / width), round(100 * y / height), True
