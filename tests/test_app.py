@@ -61,8 +61,8 @@ def test_run_streams_input_then_each_result(tab: CompareTab, photo: dict) -> Non
     first, second = (Image.open(path) for path in value(shown[-1][tab.viewer.slider]))
     assert first.size == second.size == (80, 72)
     assert first.tobytes() != second.tobytes()
-    assert steps[0][tab.cancel]["interactive"] and not steps[0][tab.run]["interactive"]
-    assert steps[-1][tab.run]["interactive"] and not steps[-1][tab.cancel]["interactive"]
+    assert steps[0][tab.buttons.cancel]["interactive"] and not steps[0][tab.buttons.run]["interactive"]
+    assert steps[-1][tab.buttons.run]["interactive"] and not steps[-1][tab.buttons.cancel]["interactive"]
 
 
 def test_scorecard_fills_line_by_line(tab: CompareTab, photo: dict) -> None:
@@ -115,13 +115,15 @@ def test_guidance_off_turns_pix_into_pix_star(tab: CompareTab, photo: dict) -> N
 
 def test_cancel_keeps_what_is_ready(tab: CompareTab, photo: dict) -> None:
     running = stream(tab, photo, ["gendr", "gendr-pix*"])
-    session = [next(running) for _ in range(3)][-1][tab.session]
-    running.close()
-    updates = tab.handlers.show_cancelled(session)
+    stop = next(running)[tab.buttons.stop]
+    for _ in range(2):
+        next(running)
+    updates = tab.buttons.cancelled(stop, tab.handlers.ended)
     assert updates[tab.status] == "Cancelled. 1 finished result kept."
     assert "not run" in value(updates[tab.table])
-    assert updates[tab.run]["interactive"]
-    assert tab.handlers.show_cancelled(None)[tab.status] == "Cancelled. No restorer had finished."
+    assert updates[tab.buttons.run]["interactive"]
+    assert list(running)[-1] == updates  # whichever of both comes last to the page
+    assert tab.handlers.ended(None, "Cancelled.")[tab.status] == "Cancelled. No restorer had finished."
     assert run(tab, photo, ["gendr-pix*"])  # the engine is free again
 
 

@@ -89,7 +89,7 @@ def test_files_and_a_zip_become_one_zip(tab: BatchTab, uploads: list[dict]) -> N
     rows = {row[0]: row for row in views[tab.table]["value"]}
     assert rows["cat.png"][1:3] == ["done", "40 × 32"] and rows["day 2/torn.png"][1] == "failed"
     assert [name for _, name in views[tab.previews]["value"]] == ["cat.png", "day 1/=dog.png"]
-    assert views[tab.run]["interactive"] and not views[tab.cancel]["interactive"]
+    assert views[tab.buttons.run]["interactive"] and not views[tab.buttons.cancel]["interactive"]
 
 
 def test_the_command_line_makes_the_same_pixels_and_recipe(
@@ -117,11 +117,12 @@ def test_cancel_keeps_what_is_ready_and_goes_on(tab: BatchTab, uploads: list[dic
     batch = Batch(many)
     stream = batch.restore(tab.engine, options, stop)
     next(stream)
-    views = tab.show_cancelled(batch, stop)
+    stop.kept = batch
+    views = tab.buttons.cancelled(stop, tab.ended)
     with pytest.raises(StoppedError):
         list(stream)
     done = len(batch.done)
-    assert 1 <= done < 5 and views[tab.run]["value"] == "Go on" and "Cancelled." in views[tab.status]
+    assert 1 <= done < 5 and views[tab.buttons.run]["value"] == "Go on" and "Cancelled." in views[tab.status]
     assert views[tab.download]["visible"]
     before = len(runs)
     finished = last(tab.run_batch(many, batch, *SETTINGS))
@@ -180,7 +181,7 @@ def test_small_things(tab: BatchTab, uploads: list[dict]) -> None:
     assert progress_line(3, 12, "pictures", 6.0) == "3 of 12 pictures, about 18 s left."
     assert progress_line(41, 100, "pictures", 6.0, done_before=40) == "41 of 100 pictures, about 6 min left."
     assert progress_line(40, 100, "pictures", 0.0, done_before=40) == "40 of 100 pictures."
-    assert tab.show_cancelled(None, None)[tab.status] == "Cancelled."
+    assert tab.buttons.cancelled(None, tab.ended)[tab.status] == "Cancelled."
     views = last(tab.run_batch([{**uploads[0], "orig_name": "=cat.png"}], None, *SETTINGS))
     [outcome] = views[tab.batch].listed()
     assert without_formula(outcome).task.source == Path("'=cat.png")
@@ -199,5 +200,5 @@ def test_the_servers_limits_and_time_hold(tab: BatchTab, uploads: list[dict], mo
     stop._deadline = 0.0
     with pytest.raises(TimeLimitError, match="longer than the limit"):
         list(batch.restore(tab.engine, options, stop))
-    views = tab.show_stopped(batch)
-    assert views[tab.run]["value"] == "Go on" and views[tab.status].startswith("Stopped. 0 of 1")
+    views = tab.ended(batch, "Stopped.")
+    assert views[tab.buttons.run]["value"] == "Go on" and views[tab.status].startswith("Stopped. 0 of 1")

@@ -84,7 +84,8 @@ def test_batch_of_a_folder_stops_and_goes_on(page: Page, tmp_path: Path) -> None
     page.locator("#batch-run").click()
     expect(page.locator("#batch-status")).to_contain_text("6 of 6 pictures restored.", timeout=RUN_MS)
     with zipfile.ZipFile(io.BytesIO(downloaded(page, "#batch-download"))) as archive:
-        assert sum(name.startswith("results/holiday/day 1/") for name in archive.namelist()) == 6
+        names = archive.namelist()
+    assert sum(name.startswith("results/holiday/day 1/") for name in names) == 6, names
 
 
 # Blind test --------------------------------------------------------------------------------------------------------

@@ -80,13 +80,13 @@ def test_moving_omega_predicts_nothing(tab: TunerTab) -> None:
 def test_a_cancelled_sweep_goes_on_where_it_was(tab: TunerTab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gendrpix.ui.tuning.SHOWN_EVERY_S", 0.0)
     tuning, args = tab.tuning, (CAT, 20, 20, 64, 2.0, *GUIDANCE, "negative", "grid")
-    stream = tuning._sweep(*args)
-    stop = next(stream)[tab.stop]
+    stream = tuning.run_sweep(*args)
+    stop = next(stream)[tab.buttons.stop]
     for _ in range(3):
         next(stream)
-    assert "kept" in tuning.show_cancelled(stop)[tab.progress]
-    with pytest.raises(StoppedError):
-        next(stream)
+    said = tab.buttons.cancelled(stop, tuning.ended)
+    assert said[tab.progress] == "Cancelled. What was scored is kept." and said[tab.buttons.run]["interactive"]
+    assert list(stream)[-1].items() == said.items()  # whichever of both comes last to the page
     steps = list(tuning.run_sweep(*args))
     assert sum(tab.heat in step for step in steps) == 61 + 1  # 61 offsets were missing
 
@@ -131,7 +131,7 @@ def test_playground_measures_against_the_clean_picture(play: PlaygroundTab, tmp_
     steps = list(play.restore_clean({"path": str(path)}, 1.0, 2, 1, 80, 3, ["gendr-pix*"]))
     table = [step for step in steps if play.table in step][-1][play.table]["value"]
     assert "PSNR-Y" in table and "GenDR-Pix" in table and "Time" not in table
-    assert steps[-1][play.run]["interactive"]
+    assert steps[-1][play.buttons.run]["interactive"]
     with pytest.raises(gr.Error, match="no picture yet"):
         list(play.restore_clean(None, 1.0, 2, 1, 80, 3, ["gendr"]))
     with pytest.raises(gr.Error, match="A number is missing"):

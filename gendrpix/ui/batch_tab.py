@@ -15,6 +15,7 @@ from gendrpix.ui.batch_job import MAX_PICTURES, Batch, key_of
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.request import Photo
+from gendrpix.ui.run_buttons import RunButtons
 from gendrpix.ui.samples import check_filled, progress_line
 from gendrpix.ui.stopping import Stop
 
@@ -43,7 +44,6 @@ class BatchTab:
         self.engine = engine
         self.batch = gr.State(None)
         self.inside = gr.State([])  # a folder's files: the box above cannot show them with their folders' names
-        self.stop = gr.State(None)
         gr.Markdown(INTRO, elem_classes="intro")
         with gr.Row(elem_id="batch", elem_classes="two"):
             with gr.Column(min_width=300):
@@ -95,9 +95,7 @@ class BatchTab:
             self.deep = gr.Checkbox(False, label="16-bit PNG", elem_id="batch-deep")
 
     def _build_views(self) -> None:
-        with gr.Row():
-            self.run = gr.Button("Restore all", variant="primary", scale=3, min_width=140, elem_id="batch-run")
-            self.cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=100, elem_id="batch-cancel")
+        self.buttons = RunButtons("Restore all", "Restoring …", run_id="batch-run", cancel_id="batch-cancel")
         self.status = gr.Markdown(
             "Choose pictures to begin.", elem_classes="hint", elem_id="batch-status", min_height=24
         )
@@ -136,7 +134,7 @@ class BatchTab:
             [self.scale, self.size],
             **private,
         )
-        said = [self.status, self.run]
+        said = [self.status, self.buttons.run]
         self.folder.upload(
             self.take_folder, [self.files, self.folder], [self.inside, *said], preprocess=False, **private
         )
@@ -144,25 +142,20 @@ class BatchTab:
         settings = [self.restorer, self.omega, self.by, self.scale, self.size, self.color_fix, self.deep]
         views = [
             self.batch,
-            self.stop,
-            self.run,
-            self.cancel,
+            *self.buttons.widgets,
             self.status,
             self.download,
             self.table,
             self.previews,
         ]
-        running = self.run.click(
+        running = self.buttons.run.click(
             self.run_chosen,
             [self.files, self.inside, self.batch, *settings],
             views,
             preprocess=False,
             **private,
         )
-        running.failure(self.show_stopped, self.batch, views, **private)
-        self.cancel.click(
-            self.show_cancelled, [self.batch, self.stop], views, cancels=[running], queue=False, **private
-        )
+        self.buttons.wire_cancel([running], self.ended, views)
 
     # Handlers ------------------------------------------------------------------------------------------------------
 
@@ -191,13 +184,14 @@ class BatchTab:
             if not files:
                 raise ValueError("There are no pictures yet. Choose files, a folder or a zip file.")
             options = as_options(self.engine, *settings)
-            yield from self._run(files, batch, options)
-
-    def _run(self, files: list[Photo], batch: Batch | None, options: Restore) -> Iterator[Updates]:
         stop = Stop()
-        yield {**self._buttons(running=True), self.stop: stop, self.status: "Reading the list of pictures."}
+        yield from self.buttons.guarded(stop, self._run(files, batch, options, stop), self.ended)
+
+    def _run(self, files: list[Photo], batch: Batch | None, options: Restore, stop: Stop) -> Iterator[Updates]:
+        yield {**self.buttons.running(stop), self.status: "Reading the list of pictures."}
         if batch is None or batch.key != key_of(files):
             batch = Batch(files)
+        stop.kept = batch
         yield {self.batch: batch, self.download: gr.update(visible=False), **self._listed(batch, "waiting")}
         start = shown = time.perf_counter()
         for number, _ in enumerate(batch.restore(self.engine, options, stop), start=1):
@@ -206,34 +200,18 @@ class BatchTab:
                 shown = now
                 said = progress_line(number, len(batch.tasks), "pictures", now - start)
                 yield {self.status: said, **self._listed(batch, "waiting")}
-        yield {**self._buttons(running=False), **self._finished(batch, "")}
+        yield {**self.buttons.idle(), **self._finished(batch, "")}
 
-    def show_stopped(self, batch: Batch | None) -> Updates:
-        """After an error, which was said: the buttons as before; what is ready can be downloaded."""
-        return self._ended(batch, "Stopped.")
-
-    def show_cancelled(self, batch: Batch | None, stop: Stop | None) -> Updates:
-        """Cancel: the picture under way is given up within one layer; what is ready can be downloaded."""
-        if stop is not None:
-            stop.set()
-        return self._ended(batch, "Cancelled.")
-
-    def _ended(self, batch: Batch | None, how: str) -> Updates:
-        """Before all was done: what is ready, and a button that goes on."""
+    def ended(self, batch: Batch | None, how: str) -> Updates:
+        """After a cancel or an error, before all was done: what is ready can be downloaded, and a button goes on."""
         if batch is None:
-            return {**self._buttons(running=False), self.status: how}
-        views = {**self._buttons(running=False), **self._finished(batch, f"{how} ")}
+            return {self.status: how}
+        views = self._finished(batch, f"{how} ")
         if len(batch.done) < len(batch.tasks):
-            views[self.run] = gr.update(interactive=True, value="Go on")
+            views[self.buttons.run] = gr.update(interactive=True, value="Go on")
         return views
 
     # Views ---------------------------------------------------------------------------------------------------------
-
-    def _buttons(self, *, running: bool) -> Updates:
-        return {
-            self.run: gr.update(interactive=not running, value="Restoring …" if running else "Restore all"),
-            self.cancel: gr.update(interactive=running),
-        }
 
     def _finished(self, batch: Batch, began: str) -> Updates:
         packed = batch.pack()

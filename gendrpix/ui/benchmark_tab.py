@@ -16,6 +16,7 @@ from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.benching import Benching
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.errors import spoken
+from gendrpix.ui.run_buttons import RunButtons
 from gendrpix.ui.samples import check_filled
 from gendrpix.ui.stopping import Stop
 
@@ -41,7 +42,6 @@ class BenchmarkTab:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.session = gr.State(None)
-        self.stop = gr.State(None)
         gr.Markdown(INTRO, elem_classes="intro")
         with gr.Row(elem_id="benchmark", elem_classes="two"):
             with gr.Column(min_width=300):
@@ -74,9 +74,7 @@ class BenchmarkTab:
             buttons=[],
             elem_id="bench-repeats",
         )
-        with gr.Row():
-            self.run = gr.Button("Measure", variant="primary", scale=3, min_width=140, elem_id="bench-run")
-            self.cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=100, elem_id="bench-cancel")
+        self.buttons = RunButtons("Measure", "Measuring …", run_id="bench-run", cancel_id="bench-cancel")
 
     def _build_views(self) -> None:
         self.status = gr.Markdown("Press Measure to begin.", elem_classes="hint", elem_id="bench-status", min_height=24)
@@ -94,12 +92,10 @@ class BenchmarkTab:
         """The run has no concurrency id of its own: its cases take turns with other visitors' computations."""
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         figures = [self.table, self.notes, self.times, self.memory, self.paper, self.csv, self.json]
-        views = [self.session, self.stop, self.run, self.cancel, self.status, *figures]
-        running = self.run.click(self.run_benchmark, [self.restorers, self.sizes, self.repeats], views, **private)
-        running.failure(self.show_stopped, None, views, **private)
-        self.cancel.click(
-            self.show_cancelled, [self.session, self.stop], views, cancels=[running], queue=False, **private
-        )
+        views = [self.session, *self.buttons.widgets, self.status, *figures]
+        asked = [self.restorers, self.sizes, self.repeats]
+        running = self.buttons.run.click(self.run_benchmark, asked, views, **private)
+        self.buttons.wire_cancel([running], self.ended, views)
 
     # Handlers ------------------------------------------------------------------------------------------------------
 
@@ -109,41 +105,30 @@ class BenchmarkTab:
             if not restorers or not sizes:
                 raise ValueError("There is nothing to measure. Tick at least one restorer and one size.")
             check_filled(repeats)
-            yield from self._run(restorers, sorted(sizes, key=int), repeats)
+        stop = Stop()
+        steps = self._run(restorers, sorted(sizes, key=int), repeats, stop)
+        yield from self.buttons.guarded(stop, steps, self.ended)
 
-    def _run(self, restorers: Sequence[str], sizes: Sequence[str], repeats: int) -> Iterator[Updates]:
+    def _run(self, restorers: Sequence[str], sizes: Sequence[str], repeats: int, stop: Stop) -> Iterator[Updates]:
         from gendrpix.bench import describe_case
 
-        stop = Stop()
-        yield {**self._buttons(running=True), self.stop: stop, self.session: None, self.status: "Preparing."}
+        yield {**self.buttons.running(stop), self.session: None, self.status: "Preparing."}
         benching = Benching(self.engine, restorers, sizes, repeats)
-        session = Session(benching.result(stop))
+        session = stop.kept = Session(benching.result(stop))
         cases = benching.plan.cases
         for number, case in enumerate(cases):
             yield {self.session: session, self.status: f"{number} of {len(cases)} measured. Now {describe_case(case)}."}
             benching.measure_next(stop)
             session.result = replace(session.result, measured=tuple(benching.measured))
             yield self._figures(session)
-        yield {**self._buttons(running=False), self.status: f"Done: {self._said(session)}"}
+        yield {**self.buttons.idle(), self.status: f"Done: {self._said(session)}"}
 
-    def show_stopped(self) -> Updates:
-        """After an error, which was said: the buttons as before; what was measured stays."""
-        return {**self._buttons(running=False), self.status: ""}
-
-    def show_cancelled(self, session: Session | None, stop: Stop | None) -> Updates:
-        """Cancel: the case under way is given up within one layer; what was measured stays."""
-        if stop is not None:
-            stop.set()
+    def ended(self, session: Session | None, how: str) -> Updates:
+        """What is said of a run that was cancelled or failed; what was measured stays."""
         kept = "Nothing had been measured." if session is None else f"Kept: {self._said(session)}"
-        return {**self._buttons(running=False), self.status: f"Cancelled. {kept}"}
+        return {self.status: f"{how} {kept}"}
 
     # Views ---------------------------------------------------------------------------------------------------------
-
-    def _buttons(self, *, running: bool) -> Updates:
-        return {
-            self.run: gr.update(interactive=not running, value="Measuring …" if running else "Measure"),
-            self.cancel: gr.update(interactive=running),
-        }
 
     def _said(self, session: Session) -> str:
         from gendrpix.bench_report import about

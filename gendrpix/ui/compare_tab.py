@@ -15,6 +15,7 @@ from gendrpix.ui.guidance_panel import GuidancePanel
 from gendrpix.ui.history import History
 from gendrpix.ui.maps_panel import Maps
 from gendrpix.ui.options_panel import OptionsPanel
+from gendrpix.ui.run_buttons import RunButtons
 from gendrpix.ui.samples import photo_input
 from gendrpix.ui.share_panel import SharePanel
 from gendrpix.ui.viewer import Viewer
@@ -37,7 +38,6 @@ class CompareTab:
 
     def __init__(self, engine: Engine) -> None:
         self.session = gr.State(None)
-        self.stop = gr.State(None)
         with gr.Row(elem_id="compare"):  # the style sheet places the three areas
             with gr.Column(min_width=300, elem_id="inputs"):
                 self._build_inputs(engine)
@@ -79,11 +79,7 @@ class CompareTab:
             )
         self.size_hint = gr.Markdown("", elem_classes="hint", elem_id="size-hint", visible=False)
         self.expected = gr.Markdown("", elem_classes="hint", elem_id="expected", visible=False)
-        with gr.Row():
-            self.run = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=140)
-            self.cancel = gr.Button(
-                "Cancel", variant="secondary", elem_id="cancel", scale=1, min_width=100, interactive=False
-            )
+        self.buttons = RunButtons("Run", "Running …", run_id="run", cancel_id="cancel")
         self.crop = CropPanel(engine)
 
     def _build_results(self) -> None:
@@ -121,9 +117,7 @@ class CompareTab:
         """All that a run updates."""
         return [
             self.session,
-            self.stop,
-            self.run,
-            self.cancel,
+            *self.buttons.widgets,
             self.whole,
             self.empty,
             *self.viewer.widgets,
@@ -175,7 +169,7 @@ class CompareTab:
         self.crop.wire(self.photo)
         self.share.wire(self.session, inputs)
         self._wire_results(private)
-        self._wire_runs(private, settings)
+        self._wire_runs(settings)
         options = self.options
         options.load.upload(handlers.load_settings, options.load, [*settings[1:], options.loaded], **private)
 
@@ -192,7 +186,7 @@ class CompareTab:
         history = self.history
         history.metric.input(history.shown, [history.runs, history.metric], history.widgets, **private)
 
-    def _wire_runs(self, private: dict[str, Any], settings: list[Any]) -> None:
+    def _wire_runs(self, settings: list[Any]) -> None:
         handlers, known = self.handlers, [self.history.runs, self.history.metric]
         how: dict[str, Any] = {
             "preprocess": False,
@@ -203,14 +197,10 @@ class CompareTab:
             "concurrency_limit": 1,
         }
         running = [
-            self.run.click(handlers.run_restorers, [*known, *settings], self.views, **how),
+            self.buttons.run.click(handlers.run_restorers, [*known, *settings], self.views, **how),
             self.whole.click(handlers.run_whole, [*known, self.session], self.views, **how),
         ]
-        for event in running:
-            event.failure(handlers.show_stopped, self.session, self.views, **private)
-        self.cancel.click(
-            handlers.show_cancelled, [self.session, self.stop], self.views, cancels=[*running], queue=False, **private
-        )
+        self.buttons.wire_cancel(running, handlers.ended, self.views)
 
 
 def shown(widget: Any, visible: bool) -> Updates:

@@ -119,7 +119,7 @@ class Comparing:
     ) -> Iterator[Updates]:
         """Run: the input first, then each result as it is ready."""
         with spoken():
-            yield from self._run(self.as_request(values), history, metric, progress)
+            yield from self._guarded(self.as_request(values), history, metric, progress)
 
     def run_whole(
         self,
@@ -134,21 +134,26 @@ class Comparing:
             if results is None or request is None:
                 raise ValueError("There is no result on a part of a photo yet. Press Run first.")
             names = (self._chosen(results),)
-            yield from self._run(replace(request, region=None, names=names), history, metric, progress)
+            yield from self._guarded(replace(request, region=None, names=names), history, metric, progress)
 
     def _chosen(self, results: Results) -> str:
         """The restorer on the right, or the last that ran where the input is there."""
         record = results.right_record if results.right_record.device else results.records[-1]
         return record.name
 
+    def _guarded(self, request: Request, *rest: Any) -> Iterator[Updates]:
+        stop = Stop()
+        yield from self.tab.buttons.guarded(stop, self._run(stop, request, *rest), self.ended)
+
     def _run(
-        self, request: Request, history: list[Run], metric: str | None, progress: gr.Progress
+        self, stop: Stop, request: Request, history: list[Run], metric: str | None, progress: gr.Progress
     ) -> Iterator[Updates]:
-        tab, stop = self.tab, Stop()
-        yield {**self._buttons(running=True), tab.stop: stop, tab.status: "", **tab.maps.reset()}
+        tab = self.tab
+        locked = gr.update(interactive=False)
+        yield {**tab.buttons.running(stop), tab.whole: locked, tab.status: "", **tab.maps.reset()}
         progress(0, desc="Reading the photo")
         job = replace(self.engine.prepare(request), quickest_first=True)
-        results = Results(
+        results = stop.kept = Results(
             job.labels, request.photo, request.photo_name, self.engine.weights_name, request=request, box=job.box
         )
         stream = self.engine.compare(job, stop)
@@ -167,22 +172,18 @@ class Comparing:
                 runs.append(Run.of(record, request.photo_name))
             yield {tab.session: results, **self._shown(results), **self._scored(results)}
         yield {
-            **self._buttons(running=False),
+            **tab.buttons.idle(),
+            tab.whole: gr.update(interactive=True),
             tab.status: summary(results.records),
             **tab.history.shown(runs, metric),
         }
 
-    def show_stopped(self, results: Results | None) -> Updates:
-        """After an error: the buttons as before; what is ready stays."""
-        return {**self._buttons(running=False), **self._scored(results, stopped=True), self.tab.status: ""}
-
-    def show_cancelled(self, results: Results | None, stop: Stop | None = None) -> Updates:
-        """Cancel: the computation under way ends within one layer; what is ready stays, said in words."""
-        if stop is not None:
-            stop.set()
+    def ended(self, results: Results | None, how: str) -> Updates:
+        """After a cancel or an error: what is ready stays, said in words."""
         done = max(0, len(results.labels) - 1) if results else 0
         kept = f"{done} finished result{'s' * (done != 1)} kept." if done else "No restorer had finished."
-        return {**self.show_stopped(results), self.tab.status: f"Cancelled. {kept}"}
+        scored = self._scored(results, stopped=True)
+        return {self.tab.whole: gr.update(interactive=True), **scored, self.tab.status: f"{how} {kept}"}
 
     # What is shown -------------------------------------------------------------------------------------------------
 
@@ -199,13 +200,6 @@ class Comparing:
         """The map of the pictures beside each other."""
         with spoken():
             return self.tab.maps.drawn(results, kind)
-
-    def _buttons(self, *, running: bool) -> Updates:
-        return {
-            self.tab.run: gr.update(interactive=not running, value="Running …" if running else "Run"),
-            self.tab.cancel: gr.update(interactive=running),
-            self.tab.whole: gr.update(interactive=not running),
-        }
 
     def _shown(self, results: Results) -> Updates:
         return {

@@ -1,24 +1,35 @@
-"""What this server changes in Gradio, because visitors may call it and the page does not need it."""
+"""What this server changes in Gradio: what visitors could misuse, and what loses results on the way to the page."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import gradio as gr
-from gradio import processing_utils
+from gradio import processing_utils, utils
 from gradio.utils import get_upload_folder
 
 ADDRESS = "Addresses are not fetched; upload the picture itself."
 
 
 def harden_gradio() -> None:
-    """Let no visitor make the server fetch an address.
+    """Let no visitor make the server fetch an address, and let every update reach the page.
 
     Gradio downloads a file whose path is an address. It refuses private addresses, but it keeps the whole answer in
     memory, however large, and asks anyone on a visitor's behalf.
     """
     processing_utils.async_ssrf_protected_download = take_own_file
+    utils.diff = whole_update
+
+
+def whole_update(old: Any, new: Any) -> list[list[Any]]:
+    """In place of `gradio.utils.diff`: the edits that make `old`, a widget's last update, into `new`.
+
+    Gradio 6's page applies them to the very object of the last update, which may still wait to be shown: what it said
+    and `new` does not say is then lost, on a busy machine the last result of a run. A replaced whole touches nothing.
+    """
+    return [] if old == new else [["replace", [], new]]
 
 
 async def take_own_file(url: str, cache_dir: str) -> str:

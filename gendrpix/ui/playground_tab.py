@@ -13,6 +13,7 @@ from gendrpix.specs import CHOICE_LABELS, UNGUIDED
 from gendrpix.ui.engine import COMPUTE, Engine, scorecard
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.request import Job, Photo
+from gendrpix.ui.run_buttons import RunButtons
 from gendrpix.ui.samples import check_filled, photo_input
 from gendrpix.ui.stopping import Stop
 
@@ -36,7 +37,6 @@ class PlaygroundTab:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.stop = gr.State(None)
         self.shown = gr.State(None)
         gr.Markdown(INTRO, elem_classes="intro")
         with gr.Row(elem_id="playground", elem_classes="two"):
@@ -60,9 +60,7 @@ class PlaygroundTab:
             value=["gendr", UNGUIDED],
             label="Restorers",
         )
-        with gr.Row():
-            self.run = gr.Button("Restore", variant="primary", scale=3, min_width=140, elem_id="play-run")
-            self.cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=100, elem_id="play-cancel")
+        self.buttons = RunButtons("Restore", "Restoring …", run_id="play-run", cancel_id="play-cancel")
 
     def _build_views(self) -> None:
         with gr.Row():
@@ -91,9 +89,7 @@ class PlaygroundTab:
             self.status,
             self.table,
             self.shown,
-            self.run,
-            self.cancel,
-            self.stop,
+            *self.buttons.widgets,
         ]
         gr.on(
             [box.change for box in settings],
@@ -104,7 +100,7 @@ class PlaygroundTab:
             trigger_mode="always_last",
             **private,
         )
-        running = self.run.click(
+        running = self.buttons.run.click(
             self.restore_clean,
             [*settings, self.restorers],
             views,
@@ -113,8 +109,7 @@ class PlaygroundTab:
             concurrency_limit=1,
             **private,
         )
-        running.failure(self.show_stopped, None, views, **private)
-        self.cancel.click(self.show_cancelled, self.stop, views, cancels=[running], queue=False, **private)
+        self.buttons.wire_cancel([running], self.ended, views)
         gr.on(
             [self.left.input, self.right.input],
             self.choose,
@@ -148,14 +143,14 @@ class PlaygroundTab:
             *degradation, names = values
             if not names:
                 raise ValueError("No restorer is chosen. Tick at least one.")
-            yield from self._restore(photo, degradation, names)
+        stop = Stop()
+        yield from self.buttons.guarded(stop, self._restore(photo, degradation, names, stop), self.ended)
 
-    def _restore(self, photo: Photo, values: list[float], names: list[str]) -> Iterator[Updates]:
+    def _restore(self, photo: Photo, values: list[float], names: list[str], stop: Stop) -> Iterator[Updates]:
         from gendrpix.compare import CompareSettings, order_choices
         from gendrpix.images import to_pil
 
-        stop = Stop()
-        yield {**self._buttons(running=True), self.stop: stop, self.status: "Restoring."}
+        yield {**self.buttons.running(stop), self.status: "Restoring."}
         clean, degraded = self._degrade(photo, *values)
         settings = CompareSettings(scale=float(values[1]), guidance=EXPLORED_OMEGA, warmup=0)
         job = Job(picture=degraded, names=order_choices(names, settings), settings=settings, truth=clean)
@@ -173,7 +168,7 @@ class PlaygroundTab:
         if "gendr-pix" in job.names:
             said.append(f"GenDR-Pix ran with omega {EXPLORED_OMEGA:g}.")
         said.extend(dict.fromkeys(reason for record in records for reason in record.scores.missing.values()))
-        yield {**self._buttons(running=False), self.status: " ".join(said)}
+        yield {**self.buttons.idle(), self.status: " ".join(said)}
 
     def choose(self, pictures: dict[str, Any] | None, left: str, right: str) -> Any:
         """Put two pictures beside each other."""
@@ -181,15 +176,9 @@ class PlaygroundTab:
             return gr.skip()
         return (pictures[left], pictures[right])
 
-    def show_stopped(self) -> Updates:
-        """After an error: the buttons as before."""
-        return {**self._buttons(running=False), self.status: ""}
-
-    def show_cancelled(self, stop: Stop | None) -> Updates:
-        """Cancel: the computation under way ends within one layer."""
-        if stop is not None:
-            stop.set()
-        return {**self._buttons(running=False), self.status: "Cancelled."}
+    def ended(self, _: object, how: str) -> Updates:
+        """What is said of a run that was cancelled or failed; the pictures that are ready stay."""
+        return {self.status: how}
 
     def _pictures(self, pictures: dict[str, Any], left: str, right: str) -> Updates:
         labels = list(pictures)
@@ -198,12 +187,6 @@ class PlaygroundTab:
             self.right: gr.update(choices=labels, value=right, visible=True),
             self.slider: gr.update(value=(pictures[left], pictures[right]), visible=True),
             self.shown: dict(pictures),
-        }
-
-    def _buttons(self, *, running: bool) -> Updates:
-        return {
-            self.run: gr.update(interactive=not running, value="Restoring …" if running else "Restore"),
-            self.cancel: gr.update(interactive=running),
         }
 
     def _degrade(self, photo: Photo, *values: float) -> tuple[Picture, Picture]:

@@ -45,6 +45,8 @@ class Stop:
         self._left = caller_left()
         self._limit_s = server_settings().max_job_s
         self._deadline = time.monotonic() + self._limit_s
+        self.kept: Any = None
+        """What the run has made so far: what is left of it when it is stopped."""
         _stops.add(self)
 
     def set(self) -> None:

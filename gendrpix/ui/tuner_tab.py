@@ -10,6 +10,7 @@ from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, PRESETS
 from gendrpix.specs import NEG_PAD, POS_PAD
 from gendrpix.ui.diagram import draw_pads
 from gendrpix.ui.engine import COMPUTE, Engine
+from gendrpix.ui.run_buttons import RunButtons
 from gendrpix.ui.samples import offset_slider, photo_input
 from gendrpix.ui.tuning import METRIC_LABELS, OWN, Tuning
 
@@ -30,7 +31,6 @@ class TunerTab:
     """Widgets and wiring; the handlers are in `gendrpix.ui.tuning`."""
 
     def __init__(self, engine: Engine) -> None:
-        self.stop = gr.State(None)
         self.swept = gr.State(None)
         gr.Markdown(INTRO, elem_classes="intro")
         with gr.Row(elem_id="tuner", elem_classes="two"):
@@ -99,9 +99,7 @@ class TunerTab:
                 min_width=150,
                 elem_id="sweep-metric",
             )
-        with gr.Row():
-            self.sweep = gr.Button("Sweep 64 offsets", variant="primary", min_width=140, scale=3, elem_id="sweep")
-            self.cancel = gr.Button("Cancel", interactive=False, min_width=100, scale=1, elem_id="sweep-cancel")
+        self.buttons = RunButtons("Sweep 64 offsets", "Sweeping …", run_id="sweep", cancel_id="sweep-cancel")
         gr.Markdown(SWEEP_LINE, elem_classes="hint")
         self.progress = gr.Markdown("", elem_classes="hint", elem_id="sweep-status", min_height=24)
         with gr.Row():
@@ -187,22 +185,17 @@ class TunerTab:
             self.curve,
             self.take_best,
             self.progress,
-            self.sweep,
-            self.cancel,
-            self.stop,
+            *self.buttons.widgets,
             self.swept,
             self.crops,
         ]
-        running = self.sweep.click(
+        running = self.buttons.run.click(
             self.tuning.run_sweep,
             [*self.region, *self.guidance, self.sweep_side, self.metric],
             sweep_views,
             **computing,
         )
-        running.failure(self.tuning.show_stopped, None, sweep_views, **private)
-        self.cancel.click(
-            self.tuning.show_cancelled, [self.stop], sweep_views, cancels=[running], queue=False, **private
-        )
+        self.buttons.wire_cancel([running], self.tuning.ended, sweep_views)
         taking: list[Any] = [self.swept, self.omega, *self.offsets]
         self.heat.select(self.tuning.take_cell, taking, self.guidance, **private)
         self.take_best.click(self.tuning.take_best, taking, self.guidance, **private)

@@ -201,11 +201,12 @@ class Tuning:
     def run_sweep(self, *args: Any) -> Iterator[Updates]:
         """Score the 64 offsets of one branch, then omega at the chosen offsets."""
         with spoken():
-            yield from self._sweep(*args)
+            stop = Stop()
+            yield from self.tab.buttons.guarded(stop, self._sweep(stop, *args), self.ended)
 
-    def _sweep(self, *args: Any) -> Iterator[Updates]:
-        tab, stop = self.tab, Stop()
-        yield {**self._buttons(running=True), tab.stop: stop, tab.progress: "Preparing."}
+    def _sweep(self, stop: Stop, *args: Any) -> Iterator[Updates]:
+        tab = self.tab
+        yield {**tab.buttons.running(stop), tab.progress: "Preparing."}
         *values, side, metric = args
         region, guidance = as_region(*values[:5]), as_guidance(*values[5:])
         space = self.spaces.find(region)
@@ -227,29 +228,16 @@ class Tuning:
         with self.engine.turn(stop):
             crops = self._crops(space, guidance, swept)
         yield {
-            **self._buttons(running=False),
+            **tab.buttons.idle(),
             tab.curve: gr.update(value=curve, y="score", y_title=METRIC_LABELS[metric], visible=True),
             tab.progress: summary(swept, seconds if fresh == 64 else None),
             tab.take_best: gr.update(visible=True),
             tab.crops: gr.update(value=crops, visible=True),
         }
 
-    def show_stopped(self) -> Updates:
-        """After an error: the buttons as before."""
-        return {**self._buttons(running=False), self.tab.progress: ""}
-
-    def show_cancelled(self, stop: Stop | None) -> Updates:
-        """Cancel: the prediction under way ends; what is scored is kept for the next sweep."""
-        if stop is not None:
-            stop.set()
-        return {**self._buttons(running=False), self.tab.progress: "Cancelled. What was scored is kept."}
-
-    def _buttons(self, *, running: bool) -> Updates:
-        label = "Sweeping …" if running else "Sweep 64 offsets"
-        return {
-            self.tab.sweep: gr.update(interactive=not running, value=label),
-            self.tab.cancel: gr.update(interactive=running),
-        }
+    def ended(self, _: object, how: str) -> Updates:
+        """What is said of a sweep that was cancelled or failed."""
+        return {self.tab.progress: f"{how} What was scored is kept."}
 
 
 def as_guidance(preset: str, omega: float, *offsets: float) -> Guidance:

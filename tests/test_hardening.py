@@ -1,0 +1,55 @@
+"""What the server changes in Gradio."""
+
+import copy
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio import utils
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gendrpix.ui.hardening import harden_gradio, whole_update
+
+UPDATES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def applied(shown: Any, edits: list[list[Any]]) -> Any:
+    """What Gradio's page makes of an update and the edits of the next: it changes the update itself."""
+    for action, path, value in edits:
+        if not path:
+            shown = shown + value if action == "append" else value
+            continue
+        place = shown
+        for key in path[:-1]:
+            place = place[key]
+        if action == "delete":
+            del place[path[-1]]
+        elif action == "append":
+            place[path[-1]] += value
+        elif action == "add" and isinstance(place, list):
+            place.insert(path[-1], value)
+        else:
+            place[path[-1]] = value
+    return shown
+
+
+@given(old=UPDATES, new=UPDATES)
+def test_an_update_that_waits_to_be_shown_is_not_touched_by_the_next(old: Any, new: Any) -> None:
+    before = copy.deepcopy(old)
+    assert applied(old, whole_update(old, new)) == new
+    assert old == before
+
+
+def test_gradios_own_edits_lose_it_and_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when Gradio has mended it: then `whole_update` can go."""
+    monkeypatch.setattr(utils, "diff", utils.diff)  # put back afterwards
+    table, nothing = {**gr.update(value="the last result", visible=True)}, {**gr.update()}
+    applied(table, utils.diff(table, nothing))
+    assert "value" not in table
+    harden_gradio()
+    assert utils.diff is whole_update
