@@ -117,11 +117,10 @@ def test_cancel_keeps_what_is_ready_and_goes_on(tab: BatchTab, uploads: list[dic
     batch = Batch(many)
     stream = batch.restore(tab.engine, options, stop)
     next(stream)
-    stop.kept = batch
-    views = tab.buttons.cancelled(stop, tab.ended)
+    tab.buttons.press_cancel(stop)
     with pytest.raises(StoppedError):
         list(stream)
-    done = len(batch.done)
+    done, views = len(batch.done), tab.ended(batch, "Cancelled.")
     assert 1 <= done < 5 and views[tab.buttons.run]["value"] == "Go on" and "Cancelled." in views[tab.status]
     assert views[tab.download]["visible"]
     before = len(runs)
@@ -181,7 +180,7 @@ def test_small_things(tab: BatchTab, uploads: list[dict]) -> None:
     assert progress_line(3, 12, "pictures", 6.0) == "3 of 12 pictures, about 18 s left."
     assert progress_line(41, 100, "pictures", 6.0, done_before=40) == "41 of 100 pictures, about 6 min left."
     assert progress_line(40, 100, "pictures", 0.0, done_before=40) == "40 of 100 pictures."
-    assert tab.buttons.cancelled(None, tab.ended)[tab.status] == "Cancelled."
+    assert tab.ended(None, "Cancelled.")[tab.status] == "Cancelled."
     views = last(tab.run_batch([{**uploads[0], "orig_name": "=cat.png"}], None, *SETTINGS))
     [outcome] = views[tab.batch].listed()
     assert without_formula(outcome).task.source == Path("'=cat.png")

@@ -53,9 +53,9 @@ def test_cancel_keeps_what_was_measured(tab: BenchmarkTab) -> None:
     stop = next(stream)[tab.buttons.stop]
     session = next(stream)[tab.session]
     next(stream)
-    views = tab.buttons.cancelled(stop, tab.ended)
+    tab.buttons.press_cancel(stop)
+    views = list(stream)[-1]
     assert views[tab.status].startswith("Cancelled. Kept: 1 case;") and views[tab.buttons.run]["interactive"]
-    assert list(stream)[-1] == views  # whichever of both comes last to the page
     assert len(session.result.measured) == 1
     assert tab.ended(None, "Cancelled.")[tab.status] == "Cancelled. Nothing had been measured."
 

@@ -8,8 +8,7 @@ import test_browser
 from playwright.sync_api import Page, expect
 from test_browser import STEP_MS, choose_example, press_run
 
-# Results sometimes stay away from the page after "Done" on a busy machine: to be traced, then made strict again.
-pytestmark = [pytest.mark.browser, pytest.mark.xfail(reason="results may stay away on a busy machine", strict=False)]
+pytestmark = pytest.mark.browser
 browser, address, page = test_browser.browser, test_browser.address, test_browser.page  # fixtures
 
 
@@ -144,7 +143,6 @@ def test_longer_side_in_place_of_the_scale(page: Page) -> None:
     expect(page.locator(".toast-body").last).to_contain_text("choose a longer side of 1 to 8 times")
 
 
-@pytest.mark.xfail(reason="has not passed in a browser yet: to be looked into", strict=False)
 def test_phone_shows_results_without_sideways_scrolling(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     choose_example(page)

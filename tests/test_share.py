@@ -227,7 +227,7 @@ def test_cancel_ends_the_stream(tab: CompareTab, home: Path) -> None:
     stop = Stop()
     stream = tab.handlers.engine.compare(tab.handlers.engine.prepare(request), stop)
     next(stream)
-    tab.buttons.cancelled(stop, tab.handlers.ended)
+    tab.buttons.press_cancel(stop)
     with pytest.raises(StoppedError):
         next(stream)
     assert tab.handlers.engine.restore(

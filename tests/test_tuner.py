@@ -84,9 +84,9 @@ def test_a_cancelled_sweep_goes_on_where_it_was(tab: TunerTab, monkeypatch: pyte
     stop = next(stream)[tab.buttons.stop]
     for _ in range(3):
         next(stream)
-    said = tab.buttons.cancelled(stop, tuning.ended)
+    assert tab.buttons.press_cancel(stop)["value"] == "Cancelling …"
+    [said] = stream
     assert said[tab.progress] == "Cancelled. What was scored is kept." and said[tab.buttons.run]["interactive"]
-    assert list(stream)[-1].items() == said.items()  # whichever of both comes last to the page
     steps = list(tuning.run_sweep(*args))
     assert sum(tab.heat in step for step in steps) == 61 + 1  # 61 offsets were missing
 

@@ -28,7 +28,8 @@ INTRO = (
     "and a CSV report. A picture that cannot be read does not stop the others."
 )
 COMMAND_LINE = (
-    f"Up to {MAX_PICTURES} pictures. For more: `python -m gendrpix restore PHOTOS -o restored --report report.csv`."
+    f"Up to {MAX_PICTURES} pictures. A folder's subfolders are lost on the way here; a zip file keeps them. "
+    "For more: `python -m gendrpix restore PHOTOS -o restored --report report.csv`."
 )
 BY_SCALE, BY_SIZE = "Scale", "Longer side"
 HEADER = ["Picture", "State", "Result", "Model's time"]
@@ -43,7 +44,7 @@ class BatchTab:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.batch = gr.State(None)
-        self.inside = gr.State([])  # a folder's files: the box above cannot show them with their folders' names
+        self.inside = gr.State([])  # a folder's files: too many to be listed by the box above
         gr.Markdown(INTRO, elem_classes="intro")
         with gr.Row(elem_id="batch", elem_classes="two"):
             with gr.Column(min_width=300):
@@ -148,14 +149,13 @@ class BatchTab:
             self.table,
             self.previews,
         ]
-        running = self.buttons.run.click(
+        self.buttons.run.click(
             self.run_chosen,
             [self.files, self.inside, self.batch, *settings],
             views,
             preprocess=False,
             **private,
         )
-        self.buttons.wire_cancel([running], self.ended, views)
 
     # Handlers ------------------------------------------------------------------------------------------------------
 
@@ -232,7 +232,7 @@ class BatchTab:
 
 
 def name_of(file: Photo) -> str:
-    """The file's own name, with its folders where it came with a folder."""
+    """The file's own name; a client of the API may name folders too, a browser never does."""
     return str(file.get("orig_name") or file["path"])
 
 

@@ -94,8 +94,7 @@ class BenchmarkTab:
         figures = [self.table, self.notes, self.times, self.memory, self.paper, self.csv, self.json]
         views = [self.session, *self.buttons.widgets, self.status, *figures]
         asked = [self.restorers, self.sizes, self.repeats]
-        running = self.buttons.run.click(self.run_benchmark, asked, views, **private)
-        self.buttons.wire_cancel([running], self.ended, views)
+        self.buttons.run.click(self.run_benchmark, asked, views, **private)
 
     # Handlers ------------------------------------------------------------------------------------------------------
 

@@ -196,11 +196,8 @@ class CompareTab:
             "concurrency_id": COMPUTE,
             "concurrency_limit": 1,
         }
-        running = [
-            self.buttons.run.click(handlers.run_restorers, [*known, *settings], self.views, **how),
-            self.whole.click(handlers.run_whole, [*known, self.session], self.views, **how),
-        ]
-        self.buttons.wire_cancel(running, handlers.ended, self.views)
+        self.buttons.run.click(handlers.run_restorers, [*known, *settings], self.views, **how)
+        self.whole.click(handlers.run_whole, [*known, self.session], self.views, **how)
 
 
 def shown(widget: Any, visible: bool) -> Updates:

@@ -100,7 +100,7 @@ class PlaygroundTab:
             trigger_mode="always_last",
             **private,
         )
-        running = self.buttons.run.click(
+        self.buttons.run.click(
             self.restore_clean,
             [*settings, self.restorers],
             views,
@@ -109,7 +109,6 @@ class PlaygroundTab:
             concurrency_limit=1,
             **private,
         )
-        self.buttons.wire_cancel([running], self.ended, views)
         gr.on(
             [self.left.input, self.right.input],
             self.choose,

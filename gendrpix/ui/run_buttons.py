@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -13,6 +13,7 @@ from gendrpix.ui.stopping import Stop, StoppedError
 
 logger = logging.getLogger(__name__)
 
+CANCEL = "Cancel"
 CANCELLED, STOPPED = "Cancelled.", "Stopped."
 Updates = dict[Any, Any]
 Ended = Callable[[Any, str], Updates]
@@ -28,7 +29,9 @@ class RunButtons:
         self.stop = gr.State(None)
         with gr.Row():
             self.run = gr.Button(label, variant="primary", scale=3, min_width=140, elem_id=run_id)
-            self.cancel = gr.Button("Cancel", interactive=False, scale=1, min_width=100, elem_id=cancel_id)
+            self.cancel = gr.Button(CANCEL, interactive=False, scale=1, min_width=100, elem_id=cancel_id)
+        private: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+        self.cancel.click(self.press_cancel, self.stop, self.cancel, **private)
 
     @property
     def widgets(self) -> list[Any]:
@@ -40,20 +43,21 @@ class RunButtons:
         return {
             self.stop: stop,
             self.run: gr.update(interactive=False, value=self.busy),
-            self.cancel: gr.update(interactive=True),
+            self.cancel: gr.update(interactive=True, value=CANCEL),
         }
 
     def idle(self) -> Updates:
         """When nothing runs."""
         return {
             self.run: gr.update(interactive=True, value=self.label),
-            self.cancel: gr.update(interactive=False),
+            self.cancel: gr.update(interactive=False, value=CANCEL),
         }
 
     def guarded(self, stop: Stop, updates: Iterator[Updates], ended: Ended) -> Iterator[Updates]:
         """A run's updates, and after them what the page shows if it was cancelled or failed; then raises gr.Error.
 
-        In the run itself, since Gradio calls an event's `failure` listeners at a cancel too, and in no fixed order.
+        All of it by the run itself, in order: Gradio's own cancel answers beside the run's updates, calls the event's
+        `failure` listeners as well, and drops a new press of the button until it has come back from the server.
         """
         try:
             yield from updates
@@ -65,23 +69,12 @@ class RunButtons:
             with spoken():
                 raise
 
-    def wire_cancel(self, running: Sequence[Any], ended: Ended, views: list[Any]) -> None:
-        """Cancel stops `running`, these buttons' events, and says what `ended` says of it. views: all it updates."""
-        self.cancel.click(
-            lambda stop: self.cancelled(stop, ended),
-            self.stop,
-            views,
-            cancels=[*running],
-            queue=False,
-            api_visibility="private",
-            show_progress="hidden",
-        )
-
-    def cancelled(self, stop: Stop | None, ended: Ended) -> Updates:
-        """Cancel was pressed: the computation under way ends within one layer."""
+    @staticmethod
+    def press_cancel(stop: Stop | None) -> Any:
+        """The computation under way ends within one layer; the run itself says the rest."""
         if stop is not None:
             stop.set()
-        return self._ended(stop, ended, CANCELLED)
+        return gr.update(interactive=False, value="Cancelling …")
 
-    def _ended(self, stop: Stop | None, ended: Ended, how: str) -> Updates:
-        return {**self.idle(), **ended(None if stop is None else stop.kept, how)}
+    def _ended(self, stop: Stop, ended: Ended, how: str) -> Updates:
+        return {**self.idle(), **ended(stop.kept, how)}

@@ -189,13 +189,12 @@ class TunerTab:
             self.swept,
             self.crops,
         ]
-        running = self.buttons.run.click(
+        self.buttons.run.click(
             self.tuning.run_sweep,
             [*self.region, *self.guidance, self.sweep_side, self.metric],
             sweep_views,
             **computing,
         )
-        self.buttons.wire_cancel([running], self.tuning.ended, sweep_views)
         taking: list[Any] = [self.swept, self.omega, *self.offsets]
         self.heat.select(self.tuning.take_cell, taking, self.guidance, **private)
         self.take_best.click(self.tuning.take_best, taking, self.guidance, **private)
