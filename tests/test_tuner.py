@@ -13,7 +13,6 @@ from gendrpix.maps import cell_box
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.playground_tab import PlaygroundTab
 from gendrpix.ui.samples import example_photos
-from gendrpix.ui.stopping import StoppedError
 from gendrpix.ui.tuner_tab import TunerTab
 
 GUIDANCE = ("Paper", 1.5, 4, 4, 3, 3)

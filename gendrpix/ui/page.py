@@ -19,7 +19,7 @@ from gendrpix.ui.tuner_tab import TunerTab
 
 TITLE = "GenDR-Pix"
 HOUR_S = 3600
-NAMES = Path(__file__).with_name("names.js")
+MEND = Path(__file__).with_name("mend.js")
 HEADER = (
     f"<h1>{TITLE}</h1>"
     "<p>Restore and enlarge a blurry photo with three one-step restorers, and see what each one costs.</p>"
@@ -46,7 +46,7 @@ def build_page(engine: Engine) -> gr.Blocks:
             BlindTab(engine, compare.session)
         Endpoints(engine)
         page.load(compare.handlers.take_link, None, list(compare.inputs.values()), api_visibility="private")
-        page.load(None, None, None, js=NAMES.read_text(encoding="utf-8"), api_visibility="private")
+        page.load(None, None, None, js=MEND.read_text(encoding="utf-8"), api_visibility="private")
         footer = gr.Markdown(footer_line(engine.weights_name), elem_id="footer", elem_classes="hint")
         page.load(
             lambda: footer_line(engine.describe_weights()),
