@@ -5,11 +5,12 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from gradio import utils
+from gradio import networking, processing_utils, utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gendrpix.ui.hardening import harden_gradio, whole_update
+from gendrpix.ui import hardening
+from gendrpix.ui.hardening import answers, harden_gradio, whole_update
 
 UPDATES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -47,9 +48,18 @@ def test_an_update_that_waits_to_be_shown_is_not_touched_by_the_next(old: Any, n
 
 def test_gradios_own_edits_lose_it_and_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when Gradio has mended it: then `whole_update` can go."""
-    monkeypatch.setattr(utils, "diff", utils.diff)  # put back afterwards
+    for module, name in ((utils, "diff"), (networking, "url_ok"), (processing_utils, "async_ssrf_protected_download")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # put back afterwards
     table, nothing = {**gr.update(value="the last result", visible=True)}, {**gr.update()}
     applied(table, utils.diff(table, nothing))
     assert "value" not in table
     harden_gradio()
     assert utils.diff is whole_update
+
+
+def test_a_server_that_is_slow_to_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter([False, False, True])
+    monkeypatch.setattr(hardening, "url_ok", lambda url: next(said))
+    assert answers("http://127.0.0.1:1")
+    monkeypatch.setattr(hardening, "url_ok", lambda url: False)
+    assert not answers("http://127.0.0.1:1")

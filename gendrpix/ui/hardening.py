@@ -1,4 +1,4 @@
-"""What this server changes in Gradio: what visitors could misuse, and what loses results on the way to the page."""
+"""What this server changes in Gradio: what visitors could misuse, and what fails on a busy machine."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import gradio as gr
-from gradio import processing_utils, utils
+from gradio import networking, processing_utils, utils
 from gradio.utils import get_upload_folder
 
+KNOCKS = 20
+url_ok = networking.url_ok
 ADDRESS = "Addresses are not fetched; upload the picture itself."
 
 
 def harden_gradio() -> None:
-    """Let no visitor make the server fetch an address, and let every update reach the page.
+    """Let no visitor make the server fetch an address, every update reach the page, and a slow start be a start.
 
     Gradio downloads a file whose path is an address. It refuses private addresses, but it keeps the whole answer in
     memory, however large, and asks anyone on a visitor's behalf.
     """
     processing_utils.async_ssrf_protected_download = take_own_file
     utils.diff = whole_update
+    networking.url_ok = answers
 
 
 def whole_update(old: Any, new: Any) -> list[list[Any]]:
@@ -30,6 +33,11 @@ def whole_update(old: Any, new: Any) -> list[list[Any]]:
     and `new` does not say is then lost, on a busy machine the last result of a run. A replaced whole touches nothing.
     """
     return [] if old == new else [["replace", [], new]]
+
+
+def answers(url: str) -> bool:
+    """In place of `gradio.networking.url_ok`, which gives up a starting server that does not answer within 3 s."""
+    return any(url_ok(url) for _ in range(KNOCKS))
 
 
 async def take_own_file(url: str, cache_dir: str) -> str:
