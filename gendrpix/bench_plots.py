@@ -39,7 +39,7 @@ def plot_growth(result: BenchResult, quantity: Quantity, *, paper: bool = False)
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 5.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 5.0), layout="constrained")
     axes = figure.add_subplot()
     label, unit = AXES[quantity]
     exponents = result.exponents(quantity)
@@ -67,7 +67,7 @@ def plot_growth(result: BenchResult, quantity: Quantity, *, paper: bool = False)
     axes.set_title(f"{result.environment['device']}, {result.plan.weights}{random}", fontsize="medium")
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, fontsize="x-small", frameon=False)
+    figure.legend(loc="outside lower center", fontsize="small", frameon=False)
     return figure
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 from server import running_app
 from test_browser import CHROMIUM, SWITCHES
-from tour import set_theme, walk
+from tour import walk
 
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 MOST_BYTES = 150_000
@@ -36,18 +36,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, running_app(Path(folder)) as app, sync_playwright() as driver:
         app.wait_until_loaded()
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        page = browser.new_page(viewport=WIDE)
-        page.goto(app.address)
-        for name in walk(page, scale="4"):
-            plain = re.sub(r"\W+", "-", name.lower()).strip("-")
-            for theme in ("light", "dark"):
-                set_theme(page, theme)
+        for theme in ("light", "dark"):
+            page = browser.new_page(viewport=WIDE)
+            page.goto(f"{app.address}?__theme={theme}")
+            for name in walk(page, scale="4"):
+                plain = re.sub(r"\W+", "-", name.lower()).strip("-")
                 save(page, out / f"{plain}-{theme}.webp")
-            set_theme(page, "light")
-            page.set_viewport_size(PHONE)
-            page.wait_for_timeout(500)
-            save(page, out / f"{plain}-phone.webp")
-            page.set_viewport_size(WIDE)
+                if theme == "light":
+                    page.set_viewport_size(PHONE)
+                    page.wait_for_timeout(500)
+                    save(page, out / f"{plain}-phone.webp")
+                    page.set_viewport_size(WIDE)
         browser.close()
     return 0
 

@@ -29,7 +29,7 @@ INTRO = (
 )
 COMMAND_LINE = (
     f"Up to {MAX_PICTURES} pictures. A folder's subfolders are lost on the way here; a zip file keeps them. "
-    "For more: `python -m gendrpix restore PHOTOS -o restored --report report.csv`."
+    "For more: `python -m gendrpix restore PHOTOS -o restored --report report.csv`"
 )
 BY_SCALE, BY_SIZE = "Scale", "Longer side"
 HEADER = ["Picture", "State", "Result", "Model's time"]

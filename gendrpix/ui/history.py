@@ -83,7 +83,11 @@ class History:
             self.runs: list(runs),
             self.panel: gr.update(visible=True),
             self.metric: gr.update(choices=[(METRICS[name].label, name) for name in names], value=metric),
-            self.plot: gr.update(value=as_frame(drawn, metric), y_title=f"{spec.heading}, {spec.direction}"),
+            self.plot: gr.update(
+                value=as_frame(drawn, metric),
+                x_lim=[0, 1.1 * max(run.seconds for run in drawn.values())],
+                y_title=f"{spec.heading}, {spec.direction}",
+            ),
             self.best: f"{runs[-1].subject}. Worth their time: **{said}**.",
         }
 
