@@ -175,6 +175,11 @@ def test_tuner_sweep_stops_goes_on_and_gives_the_best(page: Page) -> None:
     page.locator("#take-best").click()
     expect(page.locator("#tuner-pos-columns input[type=number]")).to_have_value(best[2])
     expect(page.locator("#tuner-pos-rows input[type=number]")).to_have_value(best[1])
+    page.locator("#use-on-compare").click()
+    expect(page.locator("#photo img")).to_be_visible()
+    expect(page.locator("#pos-columns input[type=number]")).to_have_value(best[2])
+    expect(page.locator("#omega input[type=number]")).to_have_value("1.5")
+    expect(page.locator("#size-hint")).to_contain_text("out")
 
 
 def test_playground_follows_its_sliders_and_stops(page: Page) -> None:

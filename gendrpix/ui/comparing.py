@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gendrpix.compare import Record
     from gendrpix.ui.compare_tab import CompareTab
 
+DOWNLOAD = "Download saves the picture on the right."
 Updates = dict[Any, Any]
 
 
@@ -237,5 +238,6 @@ def summary(records: list[Record]) -> str:
     """One sentence once all is done."""
     fastest = min((record for record in records if record.seconds), key=lambda record: record.seconds or 0.0)
     if fastest.ratio is None or fastest.ratio <= 1:
-        return "Done."
-    return f"Done. {fastest.label} was the fastest: {fastest.ratio:.1f} times as fast as {CHOICE_LABELS['gendr']}."
+        return f"Done. {DOWNLOAD}"
+    how = f"{fastest.ratio:.1f} times as fast as {CHOICE_LABELS['gendr']}"
+    return f"Done. {fastest.label} was the fastest: {how}. {DOWNLOAD}"

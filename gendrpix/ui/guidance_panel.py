@@ -12,7 +12,7 @@ from gendrpix.ui.samples import offset_slider
 from gendrpix.ui.share import GUIDANCE_NAMES
 
 if TYPE_CHECKING:
-    from gendrpix.presets import Recipe
+    from gendrpix.presets import Guidance, Recipe
 
 OMEGA_PRESETS = {"Mild 1": COMPARED_OMEGA, "Crisp 1.25": 1.25, "Sharp 1.5": EXPLORED_OMEGA, "Harsh 2": 2.0}
 """Omegas by name; the paper names none."""
@@ -86,7 +86,10 @@ class GuidancePanel:
         """The recipe's guidance; restorers that use none leave the widgets at PadCFG and their values."""
         if recipe.restorer != "gendr-pix":
             return dict(zip(self.widgets, [GUIDANCE_KINDS[0], *usable(GUIDANCE_KINDS[0])], strict=True))
-        guidance = recipe.guidance
+        return self.shown(recipe.guidance)
+
+    def shown(self, guidance: Guidance) -> dict[Any, Any]:
+        """Guidance as the widgets show it."""
         kind = GUIDANCE_NAMES[guidance.kind]
         values = [guidance.omega, *guidance.pos_pad, *guidance.neg_pad]
         updates = [gr.update(interactive=state, value=value) for state, value in zip(states(kind), values, strict=True)]

@@ -17,7 +17,7 @@ class OptionsPanel:
     """Widgets, and how a recipe sets them."""
 
     def __init__(self) -> None:
-        with gr.Accordion("More options", open=False, elem_id="more"):
+        with gr.Accordion("More: timing, colours, 16 bits, truth, settings from a PNG", open=False, elem_id="more"):
             self.repeats = gr.Slider(
                 1,
                 MOST_REPEATS,

@@ -32,18 +32,20 @@ def build_page(engine: Engine) -> gr.Blocks:
     page = gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(min(keep_s, HOUR_S), keep_s))
     with page:
         gr.HTML(HEADER, elem_id="header", container=False)
-        with gr.Tab("Compare", elem_id="compare-tab"):
-            compare = CompareTab(engine)
-        with gr.Tab("Tuner", elem_id="tuner-tab"):
-            TunerTab(engine)
-        with gr.Tab("Playground", elem_id="playground-tab"):
-            PlaygroundTab(engine)
-        with gr.Tab("Benchmark", elem_id="benchmark-tab"):
-            BenchmarkTab(engine)
-        with gr.Tab("Batch", elem_id="batch-tab"):
-            BatchTab(engine)
-        with gr.Tab("Blind test", elem_id="blind-tab"):
-            BlindTab(engine, compare.session)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Compare", id="compare", elem_id="compare-tab"):
+                compare = CompareTab(engine)
+            with gr.Tab("Tuner", elem_id="tuner-tab"):
+                tuner = TunerTab(engine)
+            with gr.Tab("Playground", elem_id="playground-tab"):
+                PlaygroundTab(engine)
+            with gr.Tab("Benchmark", elem_id="benchmark-tab"):
+                BenchmarkTab(engine)
+            with gr.Tab("Batch", elem_id="batch-tab"):
+                BatchTab(engine)
+            with gr.Tab("Blind test", elem_id="blind-tab"):
+                BlindTab(engine, compare.session)
+        tuner.hand_over(compare, tabs)
         Endpoints(engine)
         page.load(compare.handlers.take_link, None, list(compare.inputs.values()), api_visibility="private")
         page.load(None, None, None, js=MEND.read_text(encoding="utf-8"), api_visibility="private")

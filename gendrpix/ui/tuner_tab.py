@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -10,9 +10,14 @@ from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, PRESETS
 from gendrpix.specs import NEG_PAD, POS_PAD
 from gendrpix.ui.diagram import draw_pads
 from gendrpix.ui.engine import COMPUTE, Engine
+from gendrpix.ui.errors import spoken
 from gendrpix.ui.run_buttons import RunButtons
 from gendrpix.ui.samples import offset_slider, photo_input
-from gendrpix.ui.tuning import METRIC_LABELS, OWN, Tuning
+from gendrpix.ui.tuning import METRIC_LABELS, OWN, Tuning, as_guidance
+
+if TYPE_CHECKING:
+    from gendrpix.ui.compare_tab import CompareTab
+    from gendrpix.ui.request import Photo
 
 INTRO = (
     "GenDR-Pix writes its picture in patches of 8 x 8 pixels, and their edges can show. **PadCFG** runs it twice, with "
@@ -130,6 +135,7 @@ class TunerTab:
             alt_text="Crops side by side",
             elem_id="crops",
         )
+        self.use = gr.Button("Restore the whole photo with these on Compare", size="md", elem_id="use-on-compare")
         with gr.Accordion("Spectrum: is the 8-pixel grid there?", open=False, elem_id="spectrum-panel") as self.spectra:
             gr.Markdown(
                 "Amplitudes of the spectrum, input left, result right; the circles are the harmonics of an 8-pixel "
@@ -198,3 +204,20 @@ class TunerTab:
         taking: list[Any] = [self.swept, self.omega, *self.offsets]
         self.heat.select(self.tuning.take_cell, taking, self.guidance, **private)
         self.take_best.click(self.tuning.take_best, taking, self.guidance, **private)
+
+    def hand_over(self, compare: CompareTab, tabs: gr.Tabs) -> None:
+        """A button that takes the photo and the guidance to the compare tab and goes there."""
+
+        def take(photo: Photo | None, *guidance: Any) -> dict[Any, Any]:
+            with spoken():
+                taken = {} if photo is None else {compare.photo: photo["path"]}
+                return {**compare.padcfg.shown(as_guidance(*guidance)), **taken, tabs: gr.update(selected="compare")}
+
+        self.use.click(
+            take,
+            [self.photo, *self.guidance],
+            [compare.photo, *compare.padcfg.widgets, tabs],
+            preprocess=False,
+            api_visibility="private",
+            show_progress="hidden",
+        )
