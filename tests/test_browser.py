@@ -96,7 +96,8 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     expect(page.locator("#run")).to_be_enabled()
     yield page
     page.close()
-    assert wrong == []
+    left = any("AbortError" in text for text in wrong)  # the page was left for another address: it closes its stream
+    assert [text for text in wrong if not (left and ("AbortError" in text or "errored out" in text))] == []
 
 
 def open_tab(page: Page, name: str) -> None:
