@@ -1,8 +1,10 @@
 """Predicted memory, the order of the plans, and what happens when memory runs out all the same."""
 
 import contextlib
+import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from gendrpix.pipelines import RestorerPipeline
 from gendrpix.planner import Plan, PlanError, choose_plan, list_plans, predict_peak, restore_within
 from gendrpix.tiling import MIN_TILE_PX, restore_tiled
 
+TESTS = Path(__file__).resolve().parent
 PLENTY = 2**50
 
 
@@ -263,6 +266,42 @@ def test_where_memory_ran_out_the_smaller_plan_runs_tight_and_serving_goes_on(
     small = random_pixels(24, 16)
     assert torch.equal(restore_within(pix, small, None, budget_bytes=2**40).restored, pix.restore(small))
     assert tight == [True, False]
+
+
+def test_the_memory_of_a_process_really_runs_out() -> None:
+    """Not stood in for: the system refuses the CPU's allocator what the whole picture takes as one batch."""
+    pytest.importorskip("resource")
+    code = """
+        import resource, torch
+        from pathlib import Path
+        from models import tiny_pipeline
+        from gendrpix.images import Picture
+
+        torch.set_num_threads(1)
+        pipeline = tiny_pipeline("gendr-pix")
+        small, large = (Picture(color=torch.rand(1, 3, side, side) * 2 - 1) for side in (64, 640))
+        restore = lambda picture: pipeline(picture, scale=1, guidance=1.5, output_type="pt")
+        first = restore(small).images
+        [size] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmSize")]
+        held = int(size.split()[1]) * 1024
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (held + 85_000_000, limits[1]))
+        starved = restore(large)
+        assert "memory ran out" in starved.notes[0], starved.notes
+        assert torch.equal(restore(small).images, first)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        fed = restore(large)
+        assert fed.notes == () and starved.images.shape == fed.images.shape
+        assert (starved.images - fed.images).abs().mean() < 0.01
+        print(*starved.notes)
+    """
+    paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONPATH": paths}, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "one after the other" in run.stdout
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 12")])
