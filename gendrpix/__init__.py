@@ -17,7 +17,7 @@ _HOMES = {
     "GenDRPipeline": "gendrpix.pipelines",
     "GenDRAdcPipeline": "gendrpix.pipelines",
     "GenDRPixPipeline": "gendrpix.pipelines",
-    "RestorationOutput": "gendrpix.pipelines",
+    "RestorationOutput": "gendrpix.outputs",
     "load_restorer": "gendrpix.pipelines",
     "Picture": "gendrpix.images",
     "PictureError": "gendrpix.images",

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import PIL.Image
 import torch
+from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gendrpix.images import Picture, resize_alpha, to_pil
 
 Restored = list[PIL.Image.Image] | NDArray[np.float32] | Tensor
+
+
+@dataclass
+class RestorationOutput(BaseOutput):
+    """What a restorer returns.
+
+    images: list of PIL pictures, (B, H, W, 3) float32 array in [0, 1], or (B, 3, H, W) tensor in [-1, 1].
+    positive, negative: the two guided branches before the mix, (B, 3, H, W) tensors, if they were asked for.
+    notes: what was done otherwise than asked for lack of memory, sentences; none twice.
+    """
+
+    images: Restored
+    positive: Tensor | None = None
+    negative: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 def as_output(results: list[Tensor], pictures: list[Picture], output_type: str) -> Restored:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import PIL.Image
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
-from diffusers.utils import BaseOutput
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -30,7 +28,7 @@ from gendrpix.images import (
     resize,
 )
 from gendrpix.networks import Autoencoder, predict
-from gendrpix.outputs import Restored, as_output, stack
+from gendrpix.outputs import RestorationOutput, as_output, stack
 from gendrpix.planner import TileChoice, restore_within
 from gendrpix.specs import (
     DEFAULT_SPEEDUPS,
@@ -61,21 +59,6 @@ MAX_PATTERN_TOKENS = 256
 """Bound of `pattern_tokens`: the work grows with it."""
 PROMPTS_FILE = "prompts.safetensors"
 ImageInput = Picture | PIL.Image.Image | str | Path | bytes
-
-
-@dataclass
-class RestorationOutput(BaseOutput):
-    """What a restorer returns.
-
-    images: list of PIL pictures, (B, H, W, 3) float32 array in [0, 1], or (B, 3, H, W) tensor in [-1, 1].
-    positive, negative: the two guided branches before the mix, (B, 3, H, W) tensors, if they were asked for.
-    notes: what was done otherwise than asked for lack of memory, sentences; none twice.
-    """
-
-    images: Restored
-    positive: Tensor | None = None
-    negative: Tensor | None = None
-    notes: tuple[str, ...] = ()
 
 
 class RestorerPipeline(DiffusionPipeline):

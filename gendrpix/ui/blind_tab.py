@@ -18,7 +18,7 @@ from gendrpix.ui.engine import COMPUTE, Engine
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.request import Job
 from gendrpix.ui.results import Results
-from gendrpix.ui.samples import example_photos
+from gendrpix.ui.samples import drawn_picture, example_photos
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
@@ -101,17 +101,7 @@ class BlindTab:
         self._wire(comparison)
 
     def _picture(self, name: str, elem_id: str) -> gr.Image:
-        return gr.Image(
-            label=name,
-            format="png",
-            type="pil",
-            interactive=False,
-            visible=False,
-            min_width=150,
-            buttons=["fullscreen"],
-            alt_text=f"Result {name}, unnamed",
-            elem_id=elem_id,
-        )
+        return drawn_picture(name, f"Result {name}, unnamed", elem_id, show_label=True, min_width=150)
 
     def _wire(self, comparison: gr.State) -> None:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -10,7 +10,7 @@ import gradio as gr
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.request import Photo
-from gendrpix.ui.samples import check_filled
+from gendrpix.ui.samples import check_filled, drawn_picture, place_sliders
 
 SHOWN_PX = 480
 """Longer side of the photo as the panel shows it."""
@@ -26,23 +26,12 @@ class CropPanel:
         with gr.Accordion("Crop first: try on a part of the photo", open=False, elem_id="crop-panel"):
             gr.Markdown(HINT, elem_classes="hint")
             self.use = gr.Checkbox(False, label="Run on this part only", elem_id="crop")
-            self.view = gr.Image(
-                label="The part",
-                show_label=False,
-                format="png",
-                type="pil",
-                interactive=False,
-                visible=False,
-                buttons=[],
-                alt_text="The photo with the chosen part bright; the sliders below place it as well",
-                elem_id="crop-view",
-            )
+            alt_text = "The photo with the chosen part bright; the sliders below place it as well"
+            self.view = drawn_picture("The part", alt_text, "crop-view", buttons=[])
             self.side = gr.Slider(
                 16, 512, value=96, step=8, label="Side, pixels of the photo", buttons=[], elem_id="crop-side"
             )
-            with gr.Row():
-                self.across = gr.Slider(0, 100, value=50, step=1, label="Across, %", buttons=[], min_width=110)
-                self.down = gr.Slider(0, 100, value=50, step=1, label="Down, %", buttons=[], min_width=110)
+            self.across, self.down = place_sliders()
 
     @property
     def inputs(self) -> dict[str, Any]:

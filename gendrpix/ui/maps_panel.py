@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from gendrpix.ui.results import Results
+from gendrpix.ui.samples import drawn_picture
 
 OFF, CONSISTENCY, DIFFERENCE = "Off", "Consistency", "Difference"
 MAPS_LINE = (
@@ -31,17 +32,8 @@ class Maps:
                 elem_id="map-kind",
             )
             self.mean = gr.Markdown("", elem_classes="hint", visible=False, elem_id="map-mean")
-            self.map = gr.Image(
-                label="Map",
-                show_label=False,
-                format="png",
-                type="pil",
-                visible=False,
-                interactive=False,
-                buttons=["download", "fullscreen"],
-                alt_text="Heat map with its scale in percent of the full range",
-                elem_id="map",
-            )
+            alt_text = "Heat map with its scale in percent of the full range"
+            self.map = drawn_picture("Map", alt_text, "map", buttons=["download", "fullscreen"])
 
     @property
     def widgets(self) -> list[Any]:

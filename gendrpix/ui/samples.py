@@ -1,8 +1,9 @@
-"""What several tabs share: the photo with its examples, and the slider of one offset."""
+"""Widgets that several tabs share: the photo with its examples, drawn pictures, sliders of an offset and a place."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -37,6 +38,24 @@ def photo_input(
         elem_id=examples_id,
     )
     return photo
+
+
+def drawn_picture(label: str, alt_text: str, elem_id: str, **how: Any) -> gr.Image:
+    """A picture that the server draws, hidden until it has; `how`: what differs from that."""
+    fixed: dict[str, Any] = {"show_label": False, "format": "png", "type": "pil", "interactive": False}
+    return gr.Image(
+        label=label, alt_text=alt_text, elem_id=elem_id, **{**fixed, "visible": False, "buttons": ["fullscreen"], **how}
+    )
+
+
+def place_sliders() -> tuple[gr.Slider, gr.Slider]:
+    """The centre of a part of a photo, in percent: (across, down)."""
+    with gr.Row():
+        across, down = (
+            gr.Slider(0, 100, value=50, step=1, label=f"{way}, %", buttons=[], min_width=110)
+            for way in ("Across", "Down")
+        )
+    return across, down
 
 
 def offset_slider(label: str, value: int, elem_id: str) -> gr.Slider:

@@ -12,7 +12,7 @@ from gendrpix.ui.diagram import draw_pads
 from gendrpix.ui.engine import COMPUTE, Engine
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.run_buttons import RunButtons
-from gendrpix.ui.samples import offset_slider, photo_input
+from gendrpix.ui.samples import drawn_picture, offset_slider, photo_input, place_sliders
 from gendrpix.ui.tuning import METRIC_LABELS, OWN, Tuning, as_guidance
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ class TunerTab:
         with gr.Accordion("Region and scale", open=False):
             gr.Markdown(REGION_LINE, elem_classes="hint")
             self.side = gr.Radio([256, 384, 512], value=256, label="Result, pixels a side", elem_id="tuner-side")
-            with gr.Row():
-                self.across = gr.Slider(0, 100, value=50, step=1, label="Across, %", buttons=[], min_width=110)
-                self.down = gr.Slider(0, 100, value=50, step=1, label="Down, %", buttons=[], min_width=110)
+            self.across, self.down = place_sliders()
             self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", buttons=[])
         self.preset = gr.Radio([*PRESETS, OWN], value="Paper", label="Preset", elem_id="preset")
         self.omega = gr.Slider(
@@ -108,33 +106,13 @@ class TunerTab:
         gr.Markdown(SWEEP_LINE, elem_classes="hint")
         self.progress = gr.Markdown("", elem_classes="hint", elem_id="sweep-status", min_height=24)
         with gr.Row():
-            self.heat = gr.Image(
-                label="Offsets",
-                show_label=False,
-                format="png",
-                type="pil",
-                interactive=False,
-                visible=False,
-                buttons=[],
-                min_width=280,
-                alt_text="Heat map of the 64 offsets; the sliders choose an offset as well",
-                elem_id="heat",
-            )
+            alt_text = "Heat map of the 64 offsets; the sliders choose an offset as well"
+            self.heat = drawn_picture("Offsets", alt_text, "heat", buttons=[], min_width=280)
             self.curve = gr.LinePlot(
                 x="omega", y="score", x_title="Omega", visible=False, height=300, min_width=260, elem_id="omega-curve"
             )
         self.take_best = gr.Button("Take the best offsets", size="md", visible=False, elem_id="take-best")
-        self.crops = gr.Image(
-            label="The middle of each result",
-            show_label=False,
-            format="png",
-            type="pil",
-            interactive=False,
-            visible=False,
-            buttons=["fullscreen"],
-            alt_text="Crops side by side",
-            elem_id="crops",
-        )
+        self.crops = drawn_picture("The middle of each result", "Crops side by side", "crops")
         self.use = gr.Button("Restore the whole photo with these on Compare", size="md", elem_id="use-on-compare")
         with gr.Accordion("Spectrum: is the 8-pixel grid there?", open=False, elem_id="spectrum-panel") as self.spectra:
             gr.Markdown(
@@ -142,16 +120,8 @@ class TunerTab:
                 "period. Bright spots in the circles that the input lacks are the grid.",
                 elem_classes="hint",
             )
-            self.spectrum = gr.Image(
-                label="Spectrum of the input and of the result",
-                show_label=False,
-                format="png",
-                type="pil",
-                interactive=False,
-                buttons=["fullscreen"],
-                alt_text="Two spectra side by side, in dB",
-                elem_id="spectrum",
-            )
+            label = "Spectrum of the input and of the result"
+            self.spectrum = drawn_picture(label, "Two spectra side by side, in dB", "spectrum", visible=True)
 
     # Wiring --------------------------------------------------------------------------------------------------------
 
