@@ -13,6 +13,7 @@ from models import NARROW_SD21, save_tiny_family
 from pictures import photo
 from stages import WEIGHTS, assert_same, checkpoint_state, make_photos, stage_words
 
+from gendrpix.attention import WindowProcessor
 from gendrpix.networks import build_autoencoder
 from gendrpix.pipelines import load_restorer
 from gendrpix.weights import load_autoencoder
@@ -138,6 +139,22 @@ def test_pix_goes_on_from_an_earlier_pix(tmp_path: Path, photos: Path) -> None:
     before = load_restorer("gendr-pix", family).unet.state_dict()
     after = load_restorer("gendr-pix", tmp_path / "run/weights").unet.state_dict()
     assert all(torch.allclose(after[name], before[name], atol=1e-3) for name in before)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("stage", "crop_px", "windowed"), [("adc", 96, True), ("pix", 96, True), ("pix", 64, False)])
+def test_large_crops_are_seen_in_the_shipped_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, crop_px: int, windowed: bool
+) -> None:
+    """The tiny family's windows are 8 positions wide, 64 pixels."""
+    seen = []
+    cut = WindowProcessor.attend
+    monkeypatch.setattr(WindowProcessor, "attend", lambda self, *given: (seen.append(1), cut(self, *given))[1])
+    family, photos = save_tiny_family(tmp_path / "family"), make_photos(tmp_path / "photos", side=200)
+    words = stage_words(stage, family, photos, tmp_path / "run", steps=1)
+    words += ["--data.crop-px", str(crop_px), *(["--padded-probability", "0"] if stage == "pix" else [])]
+    assert main(words) == 0
+    assert bool(seen) == windowed
 
 
 @pytest.mark.usefixtures("tiny")

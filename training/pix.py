@@ -17,6 +17,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from gendrpix.attention import set_attention
 from gendrpix.codecs import LatentCodec, PixelCodec
 from gendrpix.networks import predict, replace_conv_out
 from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
@@ -70,6 +71,7 @@ def train(config: PixConfig) -> Path:
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     form = spec.forms["gendr-pix"]
     unet = _start(config, adc, spec)
+    set_attention(unet, "auto", spec.window_tokens)  # as it will be used: windows, in crops larger than theirs
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored pixels."""
