@@ -91,10 +91,18 @@ def describe_recipe(options: Common, restorer: str, guidance: float | None, dtyp
 
 
 def dtype_of(options: Common, device: torch.device) -> torch.dtype:
-    """The dtype to compute in; "auto" is float32 for 16-bit files, which show more than bfloat16 tells apart."""
-    from gendrpix.devices import pick_dtype
+    """The dtype to compute in. "auto" is float32 where bfloat16 moves pixels by more than a level of 255 on average.
 
-    return pick_dtype("float32" if options.dtype == "auto" and options.bits == 16 else options.dtype, device)
+    That is so for 16-bit files, and on the CPU for restorers of latents: docs/performance.md has the figures. A
+    comparison computes all restorers in one dtype, so that their times compare.
+    """
+    from gendrpix.devices import pick_dtype
+    from gendrpix.options import Restore
+    from gendrpix.specs import find_restorer
+
+    of_latents = isinstance(options, Restore) and find_restorer(options.restorer).writes == "latent"
+    exact = options.bits == 16 or (of_latents and device.type == "cpu")
+    return pick_dtype("float32" if options.dtype == "auto" and exact else options.dtype, device)
 
 
 def restore_call(pipeline: RestorerPipeline, options: Restore, say: Callable[[str], None] | None = None) -> RestoreCall:

@@ -21,9 +21,11 @@ from gendrpix import __version__
 from gendrpix.__main__ import main
 from gendrpix.devices import pick_dtype
 from gendrpix.images import open_picture, to_array
+from gendrpix.options import Restore
 from gendrpix.pipelines import load_restorer
 from gendrpix.recipe import read_entry
 from gendrpix.regions import cut
+from gendrpix.restoring import dtype_of
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +157,24 @@ def test_automatic_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gendrpix.devices.cpu_has_bfloat16", lambda: True)
     assert pick_dtype("auto") == torch.bfloat16
     assert pick_dtype("auto", torch.device("mps")) == pick_dtype("float32") == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("restorer", "more", "expected"),
+    [
+        ("gendr-pix", {}, torch.bfloat16),
+        ("gendr-pix", {"bits": 16}, torch.float32),
+        ("gendr", {}, torch.float32),
+        ("gendr-adc", {}, torch.float32),
+        ("gendr", {"dtype": "bfloat16"}, torch.bfloat16),
+    ],
+)
+def test_automatic_numbers_are_float32_where_bfloat16_would_show(
+    restorer: str, more: dict, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gendrpix.devices.cpu_has_bfloat16", lambda: True)
+    options = Restore(inputs=(), output=Path("out"), restorer=restorer, **more)
+    assert dtype_of(options, torch.device("cpu")) == expected
 
 
 def read_png16(path: Path) -> np.ndarray:
