@@ -1,5 +1,6 @@
 """Jobs whose disk fills up or may only be read: real small file systems, which root alone may mount."""
 
+import asyncio
 import ctypes
 import json
 import os
@@ -8,14 +9,23 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from clients import Client
+from guests import Guest
 from kill_batch import read_folder, split_parts
 from models import save_tiny_family
-from pictures import photo
+from pictures import encoded, photo
+from PIL import Image
+from server import running_app
 from stages import assert_same, checkpoint_state, stage_words
 
 from gendrpix.__main__ import main as gendrpix
+from gendrpix.ui.samples import example_photos
 from training.__main__ import main as training
+
+EXAMPLES = {path.name for path in example_photos()}
+"""The server itself lays these out while it starts."""
 
 
 class Disk:
@@ -121,3 +131,28 @@ def test_training_on_a_disk_that_fills_up(
     last = "checkpoints/step-00000004"
     assert_same(checkpoint_state(run / last), checkpoint_state(tmp_path / "whole" / last))
     assert read_folder(run / "weights") == read_folder(tmp_path / "whole/weights")
+
+
+def test_the_server_on_a_disk_that_fills_up(disk: Disk, tmp_path: Path) -> None:
+    """Its temporary folder is full: uploads and results are refused in words, and it goes on once there is room."""
+    weights = save_tiny_family(tmp_path / "weights")
+    settings = {"GENDRPIX_WEIGHTS": str(weights), "GENDRPIX_MIN_FREE_MB": "0", "GENDRPIX_LOG_FORMAT": "json"}
+    with running_app(disk.folder, settings) as app:
+        app.wait_until_loaded()
+        guest = Guest(app)
+        restore = asyncio.run(Client(app.port).find_endpoint("restore"))
+        noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
+        data = encoded(Image.fromarray(noise))
+        how = {"photo": guest.uploaded(data), "restorer": "gendr-pix*", "scale": 2.0, "guidance": None}
+        before = app.files()
+        disk.fill_to(20)
+        done = guest.call(restore.index, restore.arguments(**how))
+        assert not done["success"] and "could not be written (No space left on device)" in done["output"]["error"]
+        refused = guest.upload(data)
+        assert (refused.status, refused.json["detail"]) == (507, "The server's disk is full; try again later.")
+        assert [path for path in app.files() if path not in before and path.name not in EXAMPLES] == []
+        assert app.health()["status"] == "ok"
+        disk.change("size=64m")
+        assert guest.call(restore.index, restore.arguments(**how))["success"]
+        assert guest.upload(data).status == 200
+        assert app.stop() == 0

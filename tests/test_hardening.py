@@ -63,3 +63,15 @@ def test_a_server_that_is_slow_to_answer_is_waited_for(monkeypatch: pytest.Monke
     assert answers("http://127.0.0.1:1")
     monkeypatch.setattr(hardening, "url_ok", lambda url: False)
     assert not answers("http://127.0.0.1:1")
+
+
+def test_the_queue_keeps_few_records_of_past_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself Gradio keeps 10,000, for a page that is closed here: memory that grows with every job."""
+    for module, name in ((utils, "diff"), (networking, "url_ok"), (processing_utils, "async_ssrf_protected_download")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    monkeypatch.setenv("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+    monkeypatch.delenv("GRADIO_ANALYTICS_MAX_EVENTS")  # put back afterwards
+    harden_gradio()
+    with gr.Blocks() as page:
+        pass
+    assert page.queue()._queue.ANALYTICS_MAX_EVENTS == 100

@@ -87,10 +87,16 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
+def announced(headers: Headers, most: int) -> int:
+    """The length that a request says its body has, `most` if that is more, 0 if it says none."""
+    length = headers.get("content-length", "")
+    return min(int(length[:20]), most) if length.isdigit() else 0
+
+
 def check_announced(headers: Headers, most: int) -> None:
     """Raise Refusal if the announced length is too large or no number."""
-    announced = headers.get("content-length")
-    if announced is not None and (not announced.isdigit() or int(announced[:20]) > most):
+    length = headers.get("content-length")
+    if length is not None and (not length.isdigit() or int(length[:20]) > most):
         raise too_large(most)
 
 

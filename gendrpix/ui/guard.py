@@ -7,6 +7,7 @@ picture.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import re
 import shutil
@@ -18,7 +19,7 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
-from gendrpix.ui.bodies import MB, PROTOCOL, Refusal, check_files, limited, parse_object, read_body, replayed
+from gendrpix.ui.bodies import MB, PROTOCOL, Refusal, announced, check_files, limited, parse_object, read_body, replayed
 from gendrpix.ui.limits import OpenRequests, Rate, client_of
 from gendrpix.ui.visitors import count_jobs, end_job, end_waiting, session_of
 
@@ -95,13 +96,14 @@ class Guard:
                 most = self.settings.max_requests_per_minute
                 raise Refusal(429, "rate", f"More than {most} requests a minute; wait a moment.", wait_s)
         if method == "POST" and path != f"{API}/cancel":
-            self._check_room(path, client)
+            self._check_room(path, client, announced(headers, self.settings.max_upload_mb * MB))
 
-    def _check_room(self, path: str, client: str) -> None:
+    def _check_room(self, path: str, client: str, upload_bytes: int) -> None:
         if self.closing:
             raise Refusal(503, "closing", "The server is being restarted; try again in a minute.", 60)
-        if path == UPLOAD and shutil.disk_usage(tempfile.gettempdir()).free < self.settings.min_free_mb * MB:
-            raise Refusal(507, "disk", "The server's disk is full; try again later.", 600)
+        needed = self.settings.min_free_mb * MB + upload_bytes
+        if path == UPLOAD and shutil.disk_usage(tempfile.gettempdir()).free < needed:
+            raise full_disk()
         if JOINS.fullmatch(path) and sum(count_jobs(self.page, client)) >= self.settings.max_jobs_per_client:
             most = self.settings.max_jobs_per_client
             raise Refusal(429, "jobs", f"You have {most} jobs waiting already; wait until one is done.", 5)
@@ -156,10 +158,11 @@ class Gate:
         sender = Sender(send, scope["path"])
         try:
             await self._pass(scope, receive, sender, client)
-        except Refusal as refusal:
-            if sender.started:  # nothing can be said any more: the connection is closed
-                raise
-            await answer(refusal, scope, receive, sender)
+        except (Refusal, OSError) as error:
+            is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            if sender.started or not (is_full or isinstance(error, Refusal)):
+                raise  # nothing can be said any more: the connection is closed
+            await answer(error if isinstance(error, Refusal) else full_disk(), scope, receive, sender)
         finally:
             guard.open.leave(client)
 
@@ -209,6 +212,10 @@ class Sender:
             found = re.search(rb'"event_id":\s*"([0-9a-f]{32})"', message.get("body", b"")[:200])
             self.event_id = found.group(1).decode() if found else ""
         await self._send(message)
+
+
+def full_disk() -> Refusal:
+    return Refusal(507, "disk", "The server's disk is full; try again later.", 600)
 
 
 def seen_through_proxies(scope: Scope, trusted_proxies: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,8 +20,10 @@ def harden_gradio() -> None:
     """Let no visitor make the server fetch an address, every update reach the page, and a slow start be a start.
 
     Gradio downloads a file whose path is an address. It refuses private addresses, but it keeps the whole answer in
-    memory, however large, and asks anyone on a visitor's behalf.
+    memory, however large, and asks anyone on a visitor's behalf. It keeps a record of 10,000 jobs for a monitoring page
+    that is closed here.
     """
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
     processing_utils.async_ssrf_protected_download = take_own_file
     utils.diff = whole_update
     networking.url_ok = answers
