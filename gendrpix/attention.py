@@ -9,6 +9,10 @@ The UNet was trained on a few thousand positions; at 4K it meets 30 times as man
 - "pooled": every position attends to the whole picture, average-pooled to at most the size of training (token
             down-sampling, arXiv 2402.13573).
 - "auto":   "full" while there are no more positions than in training, "window" above.
+
+With `far`, windows see the rest of the picture too, by a sample of as many positions as training had: the keys of
+positions spread over the picture, each weighted with the number of those that it stands for. The sample is another one
+in each block, so that what chance does to one is not repeated by the next. The work still grows with the pixels.
 """
 
 from __future__ import annotations
@@ -28,14 +32,18 @@ ATTENTION_KINDS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 
 SLACK = 1
 """Positions per axis beyond the window that still count as the size of training: PadCFG's 8 pixels add one."""
+SPREAD = (3242174889, 2447445414)
+"""2^32 / g and 2^32 / g^2 for g^3 = g + 1: multiples of both, modulo 2^32, cover a square evenly and in no rhythm that
+the network's own halvings could share (the R2 sequence)."""
 
 
-def set_attention(unet: UNet2DConditionModel, kind: str, window_tokens: Sequence[int]) -> None:
+def set_attention(unet: UNet2DConditionModel, kind: str, window_tokens: Sequence[int], *, far: bool = False) -> None:
     """Choose how every self-attention of `unet` works, in place; cross-attention and every weight are untouched.
 
     `window_tokens` is the side, in positions, of the field seen in training, one per resolution level, the finest
-    first (sd21: 64, 32, 16, 8); the middle block has the last. May be called again at any time; "full" removes all
-    that another kind has put in. `unet.fuse_qkv_projections()` sets processors of its own: call it first.
+    first (sd21: 64, 32, 16, 8); the middle block has the last. `far`: windows see a sample of the rest as well.
+    May be called again at any time; "full" removes all that another kind has put in. `unet.fuse_qkv_projections()`
+    sets processors of its own: call it first.
     Raises ValueError for an unknown kind and for windows that do not fit the UNet.
     """
     if kind not in ATTENTION_KINDS:
@@ -53,17 +61,18 @@ def set_attention(unet: UNet2DConditionModel, kind: str, window_tokens: Sequence
         for block in transformer.transformer_blocks:
             if block.only_cross_attention:
                 continue
-            shifted = seen[level] % 2 == 1
+            number = seen[level]
             seen[level] += 1
-            block.attn1.set_processor(_build_processor(kind, block.attn1, window_tokens[level], shifted))
+            block.attn1.set_processor(_build_processor(kind, block.attn1, window_tokens[level], number, far))
 
 
-def _build_processor(kind: str, attn: nn.Module, window: int, shifted: bool) -> Any:
+def _build_processor(kind: str, attn: nn.Module, window: int, number: int, far: bool) -> Any:
     if kind == "full":
         return _own_processor(attn)
     if kind == "pooled":
         return PooledProcessor(window)
-    return (AutoProcessor if kind == "auto" else WindowProcessor)(window, shifted=shifted)
+    cut = AutoProcessor if kind == "auto" else WindowProcessor
+    return cut(window, shifted=number % 2 == 1, sample=number if far else None)
 
 
 def _own_processor(attn: Any) -> Any:
@@ -159,11 +168,15 @@ class GridProcessor:
 
 
 class WindowProcessor(GridProcessor):
-    """Attention within windows; `shifted` puts their borders half a window further."""
+    """Attention within windows; `shifted` puts their borders half a window further.
 
-    def __init__(self, window: int, *, shifted: bool) -> None:
+    sample: which sample of the picture the windows see besides themselves; None for none.
+    """
+
+    def __init__(self, window: int, *, shifted: bool, sample: int | None = None) -> None:
         super().__init__(window)
         self.shifted = shifted
+        self.sample = sample
 
     def is_whole(self, height: int, width: int) -> bool:
         """One window on both axes, which holds up to SLACK positions more than the window in any case."""
@@ -183,11 +196,17 @@ class WindowProcessor(GridProcessor):
         def cut(tokens: Tensor) -> Tensor:  # (B, H * W, C) => (B * windows, tall * wide, C)
             return tokens.index_select(1, reads.flatten()).view(batch * down * across, tall * wide, -1)
 
-        if attn.fused_projections:
-            query, key, value = cut(attn.to_qkv(x)).chunk(3, dim=-1)
-        else:
-            query, key, value = (cut(project(x)) for project in (attn.to_q, attn.to_k, attn.to_v))
-        mixed = _attend(attn, query, key, value)  # (B * windows, tall * wide, C)
+        query, key, value = (cut(one) for one in _project(attn, x))
+        weights = None
+        if self.sample is not None:
+            places = spread(height, width, self.window**2, self.sample, device=x.device)
+            _, far_key, far_value = _project(attn, x.index_select(1, places))
+            copies = down * across
+            key = torch.cat([key, far_key.repeat_interleave(copies, 0)], dim=1)
+            value = torch.cat([value, far_value.repeat_interleave(copies, 0)], dim=1)
+            stands_for = x.new_full((1,), (height * width - tall * wide) / len(places)).expand(len(places))
+            weights = torch.cat([x.new_ones(tall * wide), stands_for])
+        mixed = _attend(attn, query, key, value, weights)  # (B * windows, tall * wide, C)
         return mixed.view(batch, down * across * tall * wide, -1).index_select(1, writes.flatten())
 
 
@@ -214,14 +233,34 @@ class PooledProcessor(GridProcessor):
         return _attend(attn, attn.to_q(x), attn.to_k(coarse), attn.to_v(coarse))
 
 
-def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Multi-head attention of (B, N, C) queries to (B, M, C) keys and values => (B, N, C)."""
+def _project(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, N, C) hidden states => queries, keys and values."""
+    if attn.fused_projections:
+        query, key, value = attn.to_qkv(x).chunk(3, dim=-1)
+        return query, key, value
+    return attn.to_q(x), attn.to_k(x), attn.to_v(x)
+
+
+def _attend(attn: Any, query: Tensor, key: Tensor, value: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Multi-head attention of (B, N, C) queries to (B, M, C) keys and values => (B, N, C).
+
+    weights: (M,), how many keys each one stands for; None for one each.
+    """
     query, key, value = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value))
     if attn.norm_q is not None:
         query = attn.norm_q(query)
     if attn.norm_k is not None:
         key = attn.norm_k(key)
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2).to(query.dtype)
+    counted = None if weights is None else weights.log().to(query.dtype).expand(1, 1, query.shape[2], -1)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=counted)
+    return mixed.transpose(1, 2).flatten(2).to(query.dtype)
+
+
+def spread(height: int, width: int, count: int, sample: int, device: torch.device | str = "cpu") -> Tensor:
+    """(count,) int64: positions of a picture, evenly spread; each `sample`, 0, 1, ..., goes on where the last ended."""
+    steps = torch.arange(count, device=device) + count * sample + 1
+    rows, columns = ((steps * step % 2**32) * size // 2**32 for step, size in zip(SPREAD, (height, width), strict=True))
+    return rows * width + columns
 
 
 # Windows along one axis --------------------------------------------------------------------------------------------

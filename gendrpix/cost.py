@@ -70,7 +70,7 @@ def _parts(
     batch, _, height, width = pixels.shape
     in_channels, out_channels = role.channels(spec)
     unet = build_unet(spec, in_channels, out_channels)
-    set_attention(unet, attention, spec.window_tokens)
+    set_attention(unet, attention, spec.window_tokens, far=spec.window_sees_far)
     hidden = torch.empty(batch, in_channels, height // PATCH, width // PATCH)
     prompt = torch.empty(batch, spec.prompt_tokens, spec.prompt_channels)
     parts: dict[str, tuple[Callable[[], object], torch.nn.Module]] = {

@@ -188,7 +188,8 @@ class RestorerPipeline(DiffusionPipeline):
                 f"The trained window sizes of {self.config.model!r} are not known; expected one of "
                 f"{', '.join(MODEL_SPECS)}. Call gendrpix.attention.set_attention with the sides."
             )
-        set_attention(self.unet, kind, self.window_tokens)
+        far = MODEL_SPECS[self.config.model].window_sees_far
+        set_attention(self.unet, kind, self.window_tokens, far=far)
         self._attention = kind
 
     @contextlib.contextmanager

@@ -52,6 +52,9 @@ class ModelSpec:
     """The one timestep at which the UNet is asked, 0 to 999."""
     window_tokens: tuple[int, ...]
     """Side, in tokens, of the self-attention field seen in training, one per resolution level."""
+    window_sees_far: bool = False
+    """Whether a window also sees a sample of the rest of the picture (`gendrpix.attention`): the small weights restore
+    0.1 dB worse without it."""
     forms: Mapping[str, Form]
     """How each restorer reads its UNet's output."""
 
@@ -193,6 +196,7 @@ _MINI = ModelSpec(
     prompt_tokens=4,
     timestep=500,
     window_tokens=(16, 8, 4),
+    window_sees_far=True,
     forms=MappingProxyType({"gendr": "direct", "gendr-adc": "direct", "gendr-pix": "residual"}),
 )
 

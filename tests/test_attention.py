@@ -23,6 +23,7 @@ from gendrpix.attention import (
     WindowProcessor,
     plan_axis,
     set_attention,
+    spread,
     window_borders,
 )
 from gendrpix.measure import seam_score
@@ -142,6 +143,44 @@ def test_windows_match_a_loop(attn: Attention, height: int, width: int, shifted:
     got = processor(attn, pictures.flatten(1, 2), grid=(height, width)).view_as(pictures)
     expected = torch.stack([naive_windows(attn, picture, 4, shifted) for picture in pictures])
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 23), (6, 13)])
+def test_windows_that_see_far_match_a_loop(attn: Attention, height: int, width: int, shifted: bool) -> None:
+    """A key that stands for w others adds w times its exponential: here as w copies of it, with whole numbers."""
+    picture = torch.randn(height, width, 12)
+    processor = WindowProcessor(4, shifted=shifted, sample=3)
+    got = processor(attn, picture.flatten(0, 1)[None], grid=(height, width)).view_as(picture)
+    places = spread(height, width, 16, 3)
+    q, k, v = (project(picture.flatten(0, 1)).unflatten(-1, (3, 4)) for project in (attn.to_q, attn.to_k, attn.to_v))
+    rows, columns = (spans(size, 4, shifted) for size in (height, width))
+    for own_rows, seen_rows in rows:
+        for own_columns, seen_columns in columns:
+            near = [row * width + column for row in seen_rows for column in seen_columns]
+            weight = torch.tensor([1.0] * len(near) + [(height * width - len(near)) / 16] * 16)
+            keys = torch.tensor(near + places.tolist())
+            for row in own_rows:
+                for column in own_columns:
+                    scores = torch.einsum("hc,nhc->nh", q[row * width + column], k[keys]) / 2
+                    shares = scores.exp() * weight[:, None]
+                    mixed = torch.einsum("nh,nhc->hc", shares / shares.sum(0), v[keys])
+                    expected = attn.to_out[0](mixed.flatten())
+                    torch.testing.assert_close(got[row, column], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (96, 61), (24, 200)])
+def test_a_sample_is_spread_evenly_and_the_next_is_another(height: int, width: int) -> None:
+    places = [spread(height, width, 256, sample) for sample in range(3)]
+    for one in places:
+        assert one.shape == (256,) and int(one.min()) >= 0 and int(one.max()) < height * width
+        rows, columns = one // width, one % width
+        for axis, size in ((rows, height), (columns, width)):
+            halves = torch.bincount(axis * 4 // size, minlength=4)
+            assert halves.min() > 256 / 4 * 0.8 and halves.max() < 256 / 4 * 1.2, halves
+            phases = torch.bincount(axis % 4, minlength=4)  # of the network's own halvings
+            assert size % 4 or (phases.min() > 40 and phases.max() < 90), phases
+    assert not torch.equal(places[0].sort().values, places[1].sort().values)
 
 
 @given(size=st.integers(1, 300), window=st.integers(4, 64), shifted=st.booleans())

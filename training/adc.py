@@ -54,7 +54,8 @@ def train(config: AdcConfig) -> Path:
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     in_channels, _ = RESTORER_SPECS["gendr-adc"].channels(spec)
     unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
-    set_attention(unet, "auto", spec.window_tokens)  # as it will be used: windows, in crops larger than theirs
+    # As it will be used: in windows, where crops are larger than these.
+    set_attention(unet, "auto", spec.window_tokens, far=spec.window_sees_far)
     if config.fit_crops and run.fresh:
         begun = sample_batches(crops, config.fit_crops, device)
         pairs = ((pixel_grid.encode(b["lq"]), teacher.unet.conv_in(latents.encode(b["lq"]))) for b in begun)

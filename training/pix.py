@@ -71,7 +71,8 @@ def train(config: PixConfig) -> Path:
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     form = spec.forms["gendr-pix"]
     unet = _start(config, adc, spec)
-    set_attention(unet, "auto", spec.window_tokens)  # as it will be used: windows, in crops larger than theirs
+    # As it will be used: in windows, where crops are larger than these.
+    set_attention(unet, "auto", spec.window_tokens, far=spec.window_sees_far)
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored pixels."""

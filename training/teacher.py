@@ -59,7 +59,8 @@ def train(config: TeacherConfig) -> Path:
     codec = LatentCodec(autoencoder)
     base = load_trained(GenDRPipeline, config.base, "--base", spec, vae=autoencoder).to(device) if config.base else None
     unet, prompts, form = _start(config, spec, autoencoder, base)
-    set_attention(unet, "auto", spec.window_tokens)  # as it will be used: windows, in crops larger than theirs
+    # As it will be used: in windows, where crops are larger than these.
+    set_attention(unet, "auto", spec.window_tokens, far=spec.window_sees_far)
     prompts = prompts.to(device)
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
