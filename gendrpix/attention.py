@@ -10,9 +10,9 @@ The UNet was trained on a few thousand positions; at 4K it meets 30 times as man
             down-sampling, arXiv 2402.13573).
 - "auto":   "full" while there are no more positions than in training, "window" above.
 
-With `far`, windows see the rest of the picture too, by a sample of as many positions as training had: the keys of
-positions spread over the picture, each weighted with the number of those that it stands for. The sample is another one
-in each block, so that what chance does to one is not repeated by the next. The work still grows with the pixels.
+With `far`, windows see the rest of the picture too, by a sample of it: the keys of twice as many positions as a window
+has, spread over the picture, each weighted with the number of those that it stands for. The sample is another one in
+each block, so that what chance does to one is not repeated by the next. The work still grows with the pixels.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ ATTENTION_KINDS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 
 SLACK = 1
 """Positions per axis beyond the window that still count as the size of training: PadCFG's 8 pixels add one."""
+SAMPLED = 2
+"""Positions of the rest of the picture for each of a window's: with 1 the loss at 1536 pixels is 0.047 dB, with 2 none."""
 SPREAD = (3242174889, 2447445414)
 """2^32 / g and 2^32 / g^2 for g^3 = g + 1: multiples of both, modulo 2^32, cover a square evenly and in no rhythm that
 the network's own halvings could share (the R2 sequence)."""
@@ -199,7 +201,7 @@ class WindowProcessor(GridProcessor):
         query, key, value = (cut(one) for one in _project(attn, x))
         weights = None
         if self.sample is not None:
-            places = spread(height, width, self.window**2, self.sample, device=x.device)
+            places = spread(height, width, SAMPLED * self.window**2, self.sample, device=x.device)
             _, far_key, far_value = _project(attn, x.index_select(1, places))
             copies = down * across
             key = torch.cat([key, far_key.repeat_interleave(copies, 0)], dim=1)

@@ -152,13 +152,13 @@ def test_windows_that_see_far_match_a_loop(attn: Attention, height: int, width: 
     picture = torch.randn(height, width, 12)
     processor = WindowProcessor(4, shifted=shifted, sample=3)
     got = processor(attn, picture.flatten(0, 1)[None], grid=(height, width)).view_as(picture)
-    places = spread(height, width, 16, 3)
+    places = spread(height, width, 32, 3)
     q, k, v = (project(picture.flatten(0, 1)).unflatten(-1, (3, 4)) for project in (attn.to_q, attn.to_k, attn.to_v))
     rows, columns = (spans(size, 4, shifted) for size in (height, width))
     for own_rows, seen_rows in rows:
         for own_columns, seen_columns in columns:
             near = [row * width + column for row in seen_rows for column in seen_columns]
-            weight = torch.tensor([1.0] * len(near) + [(height * width - len(near)) / 16] * 16)
+            weight = torch.tensor([1.0] * len(near) + [(height * width - len(near)) / 32] * 32)
             keys = torch.tensor(near + places.tolist())
             for row in own_rows:
                 for column in own_columns:
