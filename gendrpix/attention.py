@@ -203,9 +203,11 @@ class WindowProcessor(GridProcessor):
         if self.sample is not None:
             places = spread(height, width, SAMPLED * self.window**2, self.sample, device=x.device)
             _, far_key, far_value = _project(attn, x.index_select(1, places))
-            copies = down * across
-            key = torch.cat([key, far_key.repeat_interleave(copies, 0)], dim=1)
-            value = torch.cat([value, far_value.repeat_interleave(copies, 0)], dim=1)
+            key, value = (
+                torch.cat([near.unflatten(0, (batch, -1)), far[:, None].expand(-1, down * across, -1, -1)], dim=2)
+                for near, far in ((key, far_key), (value, far_value))
+            )
+            key, value = key.flatten(0, 1), value.flatten(0, 1)
             stands_for = x.new_full((1,), (height * width - tall * wide) / len(places)).expand(len(places))
             weights = torch.cat([x.new_ones(tall * wide), stands_for])
         mixed = _attend(attn, query, key, value, weights)  # (B * windows, tall * wide, C)

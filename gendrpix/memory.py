@@ -34,8 +34,6 @@ KERNEL_BYTES = {"AVX512": {torch.float32: 265_000, torch.bfloat16: 370_000}}
 """What the CPU's libraries take once for every layer, whatever its size: kernels compiled for it. Measured."""
 OTHER_KERNEL_BYTES = 230_000
 """The same where the processor has no AVX-512. Measured with AVX2."""
-CPU_WORKSPACE = 3
-"""Numbers a pixel that the CPU's kernels take beside the tensors. Measured."""
 MMAP_THRESHOLD = -3
 """Number of glibc's setting M_MMAP_THRESHOLD (malloc.h)."""
 RETURNED_BYTES, USUAL_BYTES = 2**20, 2**25
@@ -95,13 +93,7 @@ def pass_bytes(pipeline: RestorerPipeline, pixels: int, *, guided: bool = False,
     key = (guided, batched, pipeline.unet.dtype, processors, side)
     if key not in known:
         known[key] = rehearse(pipeline, guided=guided, batched=batched, side=side)
-    return (known[key] + workspace_bytes(pipeline)) * pixels
-
-
-def workspace_bytes(pipeline: RestorerPipeline) -> int:
-    """Bytes a pixel that kernels take beside the tensors."""
-    dtype: torch.dtype = pipeline.unet.dtype
-    return CPU_WORKSPACE * dtype.itemsize if pipeline.device.type == "cpu" else 0
+    return known[key] * pixels
 
 
 def fixed_bytes(pipeline: RestorerPipeline) -> int:

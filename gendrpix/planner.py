@@ -23,7 +23,6 @@ from gendrpix.memory import (
     pass_bytes,
     rehearse_size,
     tight_memory,
-    workspace_bytes,
 )
 from gendrpix.specs import PATCH
 from gendrpix.tiling import MIN_TILE_PX, check_tile, restore_tiled
@@ -105,7 +104,7 @@ def predict_peak(
     """
     if vae_tile_px is not None:
         whole = rehearse_size(pipeline, height, width, vae_tile_px=vae_tile_px)
-        return (whole + workspace_bytes(pipeline) * height * width) * num_pictures + fixed_bytes(pipeline)
+        return whole * num_pictures + fixed_bytes(pipeline)
     if tile_px is None or max(height, width) <= tile_px:
         whole_pass = pass_bytes(pipeline, padded_pixels(height, width, guided), guided=guided, batched=batched)
         return int(whole_pass * num_pictures) + fixed_bytes(pipeline)

@@ -1,6 +1,6 @@
 """Pictures of every tab with results in it: light, dark, and as wide as a phone.
 
-    python -m tests.screenshots OUT      # OUT/compare-light.webp and so on, at most 150 KB each
+    python -m tests.screenshots OUT      # OUT/compare-light.webp and so on, at most 60 KB each
 
 The bundled weights, or those of GENDRPIX_WEIGHTS. Needs Chromium on the path and the package playwright.
 """
@@ -22,7 +22,7 @@ from test_browser import CHROMIUM, SWITCHES
 from tour import walk
 
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-MOST_BYTES = 150_000
+MOST_BYTES = 60_000
 MOST_PX = 2400
 """Height beyond which a picture is cut: what is below is more of the same."""
 
