@@ -96,7 +96,7 @@ def test_what_takes_more_is_predicted_to_take_more(pix: RestorerPipeline) -> Non
     )
     assert one < apart < together
     assert predict_peak(pix, 4096, 4096) > 3 * one
-    assert predict_peak(pix, 2048, 2048, tile_px=512) < one / 2
+    assert predict_peak(pix, 2048, 2048, tile_px=512) < 0.6 * one
     assert predict_peak(pix, 2048, 2048, tile_px=512, streamed=True) < predict_peak(pix, 2048, 2048, tile_px=512)
     assert predict_peak(pix, 2048, 2048, num_pictures=2) > 1.5 * one
     assert predict_peak(tiny_pipeline("gendr"), 512, 512) > 0
