@@ -7,6 +7,7 @@ picture.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import re
@@ -58,6 +59,8 @@ CONTENT_POLICY = (
 """The page takes nothing from other servers and sends nothing there, whatever text it shows."""
 UNHEARD = "Nobody asked for this job's answer in time, so it was dropped; send it again."
 MAX_HEADER_BYTES = 32_768
+DRAIN_S, DRAIN_BYTES = 2.0, 16_000_000
+"""How long, and how many bytes of, a body that was refused for its size is still taken."""
 FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
@@ -246,10 +249,24 @@ def listened_to(scope: Scope) -> str:
     return str(found["event"]) if found else ""
 
 
+async def drain(receive: Receive) -> None:
+    """Drop what is on its way, up to a bound: a client that sends all before it reads would miss the answer."""
+    dropped = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while dropped < DRAIN_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+
+
 async def answer(refusal: Refusal, scope: Scope, receive: Receive, send: Any) -> None:
     """Say the refusal; nothing of the request is logged but the reason."""
     logger.info("request refused", extra={"reason": refusal.reason})
     headers = {"Retry-After": str(max(1, round(refusal.retry_s)))} if refusal.retry_s else {}
+    if refusal.status == 413:
+        await drain(receive)
     if refusal.status in (408, 413):
         headers["Connection"] = "close"  # the rest of the body is not read
     content: dict[str, Any] = {"detail": refusal.sentence, "error": refusal.sentence}
