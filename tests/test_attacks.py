@@ -169,7 +169,10 @@ def test_oversized_and_odd_json(guest: Guest) -> None:
             assert reply.status == status, body[:60]
             assert reply.json["detail"].endswith(".")
     for data in ([], [1] * 50, [{"a": 1}, "x"], [[[]], None], "x", 5):
-        done = guest.ask("POST", join, {**asked, "data": data})
+        deadline = time.monotonic() + 60
+        while (done := guest.ask("POST", join, {**asked, "data": data})).status == 429:  # earlier ones still wait
+            assert time.monotonic() < deadline, done.body
+            time.sleep(0.5)
         assert done.status in (200, 422)
 
 
