@@ -198,18 +198,23 @@ class WindowProcessor(GridProcessor):
         def cut(tokens: Tensor) -> Tensor:  # (B, H * W, C) => (B * windows, tall * wide, C)
             return tokens.index_select(1, reads.flatten()).view(batch * down * across, tall * wide, -1)
 
-        query, key, value = (cut(one) for one in _project(attn, x))
-        weights = None
+        places = weights = None
         if self.sample is not None:
             places = spread(height, width, SAMPLED * self.window**2, self.sample, device=x.device)
-            _, far_key, far_value = _project(attn, x.index_select(1, places))
-            key, value = (
-                torch.cat([near.unflatten(0, (batch, -1)), far[:, None].expand(-1, down * across, -1, -1)], dim=2)
-                for near, far in ((key, far_key), (value, far_value))
-            )
-            key, value = key.flatten(0, 1), value.flatten(0, 1)
             stands_for = x.new_full((1,), (height * width - tall * wide) / len(places)).expand(len(places))
             weights = torch.cat([x.new_ones(tall * wide), stands_for])
+
+        def seen(tokens: Tensor) -> Tensor:  # (B, H * W, C) => (B * windows, tall * wide and places, C)
+            near = cut(tokens)
+            if places is None:
+                return near
+            far = tokens.index_select(1, places)[:, None].expand(-1, down * across, -1, -1)
+            return torch.cat([near.unflatten(0, (batch, -1)), far], dim=2).flatten(0, 1)
+
+        query, key, value = _project(attn, x)
+        query = cut(query)  # one after the other: what was uncut is freed at once
+        key = seen(key)
+        value = seen(value)
         mixed = _attend(attn, query, key, value, weights)  # (B * windows, tall * wide, C)
         return mixed.view(batch, down * across * tall * wide, -1).index_select(1, writes.flatten())
 
