@@ -65,9 +65,9 @@ class RestorerPipeline(DiffusionPipeline):
     """One evaluation of a UNet between two codecs; the subclasses name which.
 
     `unet`'s ends must have the channels that the restorer's domains have; `prompts` is (2, L, D), the positive and
-    the negative embedding; `form` tells how the UNet's output is read (`gendrpix.networks.predict`). `pattern_tokens`,
-    for GenDR-Pix, is the side in patches over which a pattern of 8 pixels is told and taken away
-    (`gendrpix.codecs.without_pattern`): odd, 0 for not at all, as in the paper.
+    the negative embedding; `form` tells how the UNet's output is read (`gendrpix.networks.predict`). `pattern_tokens`
+    is the side in patches over which a pattern of 8 pixels is told and taken away (`gendrpix.codecs.without_pattern`):
+    odd, 0 for not at all, as in the paper.
     """
 
     restorer: ClassVar[RestorerSpec]
@@ -93,11 +93,9 @@ class RestorerPipeline(DiffusionPipeline):
         if prompts is None or prompts.ndim != 3 or prompts.shape[0] != 2:
             got = None if prompts is None else tuple(prompts.shape)
             raise ValueError(f"prompts must be a (2, L, D) tensor, positive and negative embedding; got {got}.")
-        pixels_only = self.restorer.reads == self.restorer.writes == "pixel"
-        if pattern_tokens and not (pixels_only and 0 < pattern_tokens < MAX_PATTERN_TOKENS and pattern_tokens % 2):
+        if pattern_tokens and not (0 < pattern_tokens < MAX_PATTERN_TOKENS and pattern_tokens % 2):
             raise ValueError(
-                f"pattern_tokens is {pattern_tokens} for {self.restorer.label}; expected 0, or for GenDR-Pix an odd "
-                f"number below {MAX_PATTERN_TOKENS}."
+                f"pattern_tokens is {pattern_tokens}; expected 0, or an odd number below {MAX_PATTERN_TOKENS}."
             )
         self.register_modules(unet=unet, vae=vae)
         self.register_to_config(
@@ -328,10 +326,12 @@ class RestorerPipeline(DiffusionPipeline):
         """Pixels with sides that are multiples of 8 => pixels, not clamped."""
         prompts = prompts.to(pixels.device, pixels.dtype)
         given = self._reader.encode(pixels)
-        hidden = predict(self.unet, given, prompts, timestep=self.config.timestep, form=self.config.form)
+        restored = self._writer.decode(
+            predict(self.unet, given, prompts, timestep=self.config.timestep, form=self.config.form)
+        )
         if self.config.pattern_tokens:
-            hidden = without_pattern(hidden, given, self.config.pattern_tokens)
-        return self._writer.decode(hidden)
+            restored = without_pattern(restored, pixels, self.config.pattern_tokens)
+        return restored
 
 
 def check_format(version: int) -> None:

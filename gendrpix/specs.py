@@ -165,12 +165,14 @@ _MINI = ModelSpec(
     unet=MappingProxyType(
         {
             "sample_size": 16,
-            "block_out_channels": (96, 160, 224),
-            **_unet_levels(3),
-            "layers_per_block": 1,
+            "block_out_channels": (192, 192, 96),
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "layers_per_block": (2, 1, 1),
+            "time_embedding_dim": 192,
             "norm_num_groups": 16,
             "cross_attention_dim": 64,
-            "attention_head_dim": (3, 5, 7),
+            "attention_head_dim": (6, 6, 3),
             "use_linear_projection": True,
         }
     ),

@@ -47,6 +47,13 @@ TINY = ModelSpec(
     forms={"gendr": "epsilon", "gendr-adc": "direct", "gendr-pix": "residual"},
 )
 
+EVEN = dataclasses.replace(
+    TINY,
+    name="even",
+    unet={**TINY.unet, "block_out_channels": (32, 32), "attention_head_dim": (2, 2), "layers_per_block": (2, 1)},
+)
+"""Levels of one width, as the stage `finest` needs them, and attention on the finest."""
+
 NARROW_SD21 = dataclasses.replace(
     MODEL_SPECS["sd21"],
     unet={

@@ -87,7 +87,7 @@ def test_the_command_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.Ca
     run = tmp_path / "run"
     assert main(["pix", "--preset", "mini", "--dry-run", "--run", str(run), "--loop.batch", "2"]) == 0
     text = capsys.readouterr().out
-    for word in ('"learning_rate": 0.0003', "student", "13.51 M", "memory", "images/s", "dry run: nothing was"):
+    for word in ('"learning_rate": 0.0003', "student", "13.10 M", "memory", "images/s", "dry run: nothing was"):
         assert word in text
     assert not run.exists()
     assert main(["adc", "--dry-run", "--model", "huge"]) == 1

@@ -131,6 +131,34 @@ def test_each_term_of_pix_can_be_switched_off(tmp_path: Path, photos: Path, opti
 
 
 @pytest.mark.usefixtures("tiny")
+def test_what_the_negative_embedding_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own input, or, without the perceptual term, the truth."""
+    targets: list[torch.Tensor] = []
+    judged: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def l1(y: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        targets.append(target.detach())
+        return (y - target).abs().mean()
+
+    def perceptual(y: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        judged.append((y.detach(), target))
+        return (y - target).square().mean()
+
+    monkeypatch.setattr("training.pix.l1_loss", l1)
+    monkeypatch.setattr("training.pix.build_perceptual_loss", lambda *_: perceptual)
+    family, photos = save_tiny_family(tmp_path / "family"), make_photos(tmp_path / "photos", side=64)
+    for run, share, kind in (("none", "0", "input"), ("input", "0.999", "input"), ("truth", "0.999", "truth")):
+        words = stage_words("pix", family, photos, tmp_path / run, steps=1)
+        words += ["--start", str(family / "gendr-pix"), "--backbone", "none", "--distill-weight", "0"]
+        words += ["--data.negative-probability", share, "--negative-target", kind, "--no-randpad"]
+        assert main([*words, "--finish-crops", "0", "--padded-probability", "0", "--real", "truth"]) == 0
+    truths, inputs, again = targets[1::2]
+    assert torch.equal(truths, again) and (truths - inputs).abs().mean() > 0.01
+    differences = [(y - target).abs().max() for y, target in judged]
+    assert differences[0] > 0 and differences[1] > 0 and differences[2] == 0
+
+
+@pytest.mark.usefixtures("tiny")
 def test_pix_goes_on_from_an_earlier_pix(tmp_path: Path, photos: Path) -> None:
     family = save_tiny_family(tmp_path / "family")
     words = stage_words("pix", family, photos, tmp_path / "run", steps=1, ema_decay=0, learning_rate=0)

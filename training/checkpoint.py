@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from diffusers import DiffusionPipeline
+from diffusers import ConfigMixin, DiffusionPipeline
 from safetensors import SafetensorError
 from torch import nn
 
@@ -70,7 +70,7 @@ def finished(accelerator: Accelerator, model: nn.Module, average: Average) -> An
         average.copy_to(own.parameters())
         return own
     weights = accelerator.get_state_dict(model)
-    whole = type(own).from_config(own.config)
+    whole = type(own).from_config(own.config) if isinstance(own, ConfigMixin) else copy.deepcopy(own)
     if accelerator.is_main_process:  # the others may have been given nothing
         whole.load_state_dict(weights)
     return whole

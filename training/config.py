@@ -33,7 +33,8 @@ class DataConfig:
     crop_px: int = 128
     """Side of the square training crop, a multiple of 8."""
     negative_probability: float = 0.1
-    """Share of the samples trained with `c_neg`, whose target is the degraded input itself."""
+    """Share of the samples trained with `c_neg`, whose target is the degraded input itself (but see
+    `PixConfig.negative_target`)."""
     zoom: tuple[float, float] = (0.5, 1.0)
     """Range of a photo's reduction before it is cropped; smaller means sharper pixels and more of the scene."""
     candidates: int = 2
@@ -213,6 +214,15 @@ class AdcConfig(AdversarialConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinestConfig(StageConfig):
+    """GenDR-Pix's finest level alone, its weights shared between the quarters of a patch: a fast start for `pix`."""
+
+    truth_weight: float = 1.0
+    """Weight of `|y_gt - y_stu|_1`."""
+    mfs_weight: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
 class PixConfig(AdversarialConfig):
     """Stage II: `L = |y_tea - y_stu|_1 + l1 softplus(-Disc(y_stu)) + l2 L_P + l3 L_F` (arXiv 2602.10630)."""
 
@@ -235,6 +245,9 @@ class PixConfig(AdversarialConfig):
     padded_probability: float = 0.0
     """Share of the steps in which the student restores pictures padded by random offsets, as PadCFG will ask of it: it
     meets the odd sizes and all phases of the 8-pixel grid. 0 as in the paper."""
+    negative_target: Literal["input", "truth"] = "input"
+    """What a sample with `c_neg` learns: its own degraded input, from which guidance then leads away; or the truth by
+    the L1 and MFS terms alone, without the perceptual one, so that guidance leads from fidelity to sharpness."""
     pattern_tokens: int = 0
     """Side in patches over which GenDR-Pix takes away what repeats every 8 pixels (`gendrpix.codecs.without_pattern`):
     written into the exported weights, no part of the training. 0 as in the paper."""
@@ -306,6 +319,13 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     "adc": {
         "mini": AdcConfig(preset="mini", truth_weight=0.5, fit_crops=256, loop=_mini(1000, learning_rate=3e-4)),
         "sd21": AdcConfig(preset="sd21", model="sd21", discriminator_learning_rate=1e-5, data=_SD21_DATA, loop=_sd21()),
+    },
+    "finest": {
+        "mini": FinestConfig(
+            preset="mini",
+            data=DataConfig(negative_probability=0.0),
+            loop=_mini(4000, batch=16, learning_rate=1e-3),
+        ),
     },
     "pix": {
         "mini": PixConfig(

@@ -26,12 +26,14 @@ from training.config import (
     AdversarialConfig,
     AutoencoderConfig,
     BaseConfig,
+    FinestConfig,
     JudgedConfig,
     PixConfig,
     StageConfig,
     TeacherConfig,
 )
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
+from training.finest import Finest
 from training.losses import discriminator_loss, generator_loss, l1_loss, randpad
 from training.perceptual import EncoderFeatureLoss
 from training.scores import Denoiser, ScoreDistillation
@@ -97,6 +99,8 @@ def estimate_step(config: StageConfig, stage: str) -> Estimate:
             models = _base_step(config, spec, dtype, kept)
         elif isinstance(config, AutoencoderConfig):
             models = _autoencoder_step(config, spec, dtype, kept)
+        elif isinstance(config, FinestConfig):
+            models = _finest_step(config, spec, dtype, kept)
         elif isinstance(config, TeacherConfig):
             models = _teacher_step(config, spec, dtype, kept)
         elif isinstance(config, AdversarialConfig):
@@ -129,6 +133,15 @@ def _autoencoder_step(
     pixels = _pixels(config, dtype)
     with kept.counted():
         loss = l1_loss(model(pixels).sample, pixels)
+    loss.backward()
+    return {"student": model}
+
+
+def _finest_step(config: FinestConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept) -> dict[str, nn.Module]:
+    model: Any = _cast(Finest(build_unet(spec, *RESTORER_SPECS["gendr-pix"].channels(spec))), dtype)
+    pixels = _pixels(config, dtype)
+    with kept.counted():
+        loss = l1_loss(model(pixels), pixels)
     loss.backward()
     return {"student": model}
 

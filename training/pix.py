@@ -89,13 +89,17 @@ def train(config: PixConfig) -> Path:
         """`teach`, as the cache of targets takes it."""
         return {"teacher": teach(pixels)}
 
+    def aimed(negative: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """What each sample learns where `c_pos` learns `y`."""
+        return y if config.negative_target == "truth" else torch.where(negative[:, None, None, None], x, y)
+
     def wanted(start: int, count: int) -> Iterator[Tensor]:
         """Run the student on samples, yielding what its `conv_out` should have given: the truth, where it counts."""
         for batch in sample_batches(crops, count, device, start=start):
             x, negative = batch["lq"], batch["negative"]
             student(x, prompts[negative.long()])
             target = batch["hq"] if config.truth_weight else teach(x)
-            target = torch.where(negative[:, None, None, None], x, target)
+            target = aimed(negative, x, target)
             yield pixel_grid.encode(target - x if form == "residual" else target)
 
     if config.fit_crops and not config.start and run.fresh:
@@ -133,14 +137,14 @@ def train(config: PixConfig) -> Path:
     # Loop
     for step, batch in run.batches(crops, first_step):
         negative, indices = batch["negative"], batch["index"].tolist()
-        y_truth = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
+        y_truth = aimed(negative, batch["lq"], batch["hq"])
         with run.computing(unet):
-            # Teacher: a negative sample's target is its own input
+            # Teacher
             y_teacher = y_truth
             if config.distill_weight or config.real == "teacher":
                 with torch.no_grad():
                     y_taught = targets(indices, partial(taught, batch["lq"]), device)["teacher"]
-                    y_teacher = torch.where(negative[:, None, None, None], batch["lq"], y_taught)
+                    y_teacher = aimed(negative, batch["lq"], y_taught)
 
             # Generator phase
             keep_trainable(heads, trainable=False)
@@ -159,7 +163,9 @@ def train(config: PixConfig) -> Path:
                 fake_offsets = real_offsets = [(0, 0)] * len(indices)
             if perceptual_loss is not None and config.perceptual_weight:
                 zoom = draw_zoom(step, loop.seed, config.perceptual_zoom)
-                views = [zoomed(randpad(y, fake_offsets), zoom) for y in (y_student, reference)]
+                unfelt = negative[:, None, None, None] & (config.negative_target == "truth")
+                shown_pair = (torch.where(unfelt, reference, y_student), reference)
+                views = [zoomed(randpad(y, fake_offsets), zoom) for y in shown_pair]
                 perceptual = perceptual_loss(views[0], views[1])
                 loss = loss + config.perceptual_weight * perceptual
                 terms["perceptual"] = perceptual.detach()

@@ -1,0 +1,212 @@
+"""Stage `finest`: the residual blocks of GenDR-Pix's finest level, trained alone where they learn fastest.
+
+A position of the UNet holds 8 x 8 pixels, so its convolutions must learn each structure anew at every place that it can
+have in them. A convolution over patches of 4 x 4 pixels shares its weights between the four places, has a sixteenth of
+the weights, and is at the same time a convolution over patches of 8 x 8, of four times as many channels: channel
+4 c + p of the large one is channel c of the small one in quarter p. So the small network (`Finest`) is trained, and its
+weights are written into the UNet, which then computes exactly the same; all else in the UNet starts without a say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gendrpix.networks import build_unet, initial_prompts
+from gendrpix.pipelines import GenDRPixPipeline
+from gendrpix.specs import PATCH, RESTORER_SPECS, find_model
+from training.average import Average, averaged
+from training.checkpoint import export, finished
+from training.config import FinestConfig
+from training.data import open_crops
+from training.losses import l1_loss, mfs_loss
+from training.run import Run
+from training.validation import held_out, validate
+
+PART = PATCH // 2
+"""Pixels per side of a position of the small network."""
+QUARTERS = 4
+
+
+class Finest(nn.Module):
+    """The finest level of a UNet over pixel-unshuffled pictures: ends and residual blocks, without attention.
+
+    (B, 3, H, W) in [-1, 1], sides multiples of 4 => the same, its input plus what the network adds; it begins as the
+    identity. Raises ValueError for a UNet whose groups of channels cannot be told apart by quarters.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        channels, groups = unet.conv_in.out_channels, unet.conv_norm_out.num_groups
+        pixels, width = 3 * PART * PART, channels // QUARTERS
+        eps = unet.conv_norm_out.eps
+        self.conv_in = nn.Conv2d(pixels, width, 3, padding=1)
+        self.down = nn.ModuleList(
+            ResnetBlock2D(in_channels=width, out_channels=width, temb_channels=None, groups=groups, eps=eps)
+            for _ in unet.down_blocks[0].resnets
+        )
+        below = unet.up_blocks[-1].resnets[0].in_channels - channels  # of the level below, none of which is heard here
+        heard = groups * channels / (below + channels)
+        if channels % (groups * QUARTERS) or not heard.is_integer() or channels / QUARTERS % heard:
+            raise ValueError(
+                f"A UNet with {channels} channels on the finest level, {below} from the next one and {groups} groups "
+                "has groups that mix the two, or the quarters of a patch; use levels of one width."
+            )
+        self.up = nn.ModuleList(
+            ResnetBlock2D(
+                in_channels=width * (2 if place else 1),
+                out_channels=width,
+                temb_channels=None,
+                groups=groups if place else int(heard),
+                groups_out=groups,
+                eps=eps,
+                use_in_shortcut=True,
+            )
+            for place in range(len(unet.up_blocks[-1].resnets))
+        )
+        self.conv_norm_out = nn.GroupNorm(groups, width, eps=eps)
+        self.conv_out = nn.Conv2d(width, pixels, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """See the class."""
+        hidden = self.conv_in(F.pixel_unshuffle(picture, PART))
+        skips = [hidden]
+        for block in self.down:
+            hidden = block(hidden, None)
+            skips.append(hidden)
+        hidden = self.up[0](skips.pop(), None)
+        for block in self.up[1:]:
+            hidden = block(torch.cat([hidden, skips.pop()], dim=1), None)
+        added = self.conv_out(F.silu(self.conv_norm_out(hidden)))
+        return picture + F.pixel_shuffle(added, PART)
+
+
+@torch.no_grad()
+def write_into(finest: Finest, unet: UNet2DConditionModel) -> None:
+    """Make `unet`, in the residual form, compute what `finest` does, in place.
+
+    Its attention and what lies deeper keep their weights; the layers that would let them be heard become zero.
+    """
+    channels = unet.conv_in.out_channels
+    inner, pixels = _quarters(channels), _quarters_of_pixels()
+    first, last = unet.down_blocks[0], unet.up_blocks[-1]
+    _write_conv(finest.conv_in, unet.conv_in, pixels, inner)
+    for block, place in zip([*finest.down, *finest.up], [*first.resnets, *last.resnets], strict=True):
+        joined = block.in_channels // (channels // QUARTERS)  # what it reads: one map, or two joined ones
+        heard = slice(place.in_channels - joined * channels, None)
+        read = _quarters(joined * channels)
+        _write_norm(block.norm1, place.norm1, heard)
+        _write_conv(block.conv1, place.conv1, read, inner, heard)
+        _write_norm(block.norm2, place.norm2)
+        _write_conv(block.conv2, place.conv2, inner, inner)
+        if block.conv_shortcut is not None:
+            _write_conv(block.conv_shortcut, place.conv_shortcut, read, inner, heard)
+        _silence(place.time_emb_proj)
+    for transformer in [*getattr(first, "attentions", ()), *getattr(last, "attentions", ())]:
+        _silence(transformer.proj_out)
+    _write_norm(finest.conv_norm_out, unet.conv_norm_out)
+    _write_conv(finest.conv_out, unet.conv_out, inner, pixels)
+
+
+def _quarters(channels: int) -> Tensor:
+    """(channels, 3) int64: the small network's channel, and the row and column, 0 or 1, of the quarter."""
+    every = torch.arange(channels)
+    return torch.stack([every // QUARTERS, every % QUARTERS // 2, every % 2], dim=1)
+
+
+def _quarters_of_pixels() -> Tensor:
+    """(192, 3): the same for a pixel-unshuffled picture."""
+    every = torch.arange(3 * PATCH * PATCH)
+    color, row, column = every // PATCH**2, every // PATCH % PATCH, every % PATCH
+    return torch.stack([(color * PART + row % PART) * PART + column % PART, row // PART, column // PART], dim=1)
+
+
+def _write_conv(small: nn.Conv2d, large: nn.Conv2d, read: Tensor, written: Tensor, heard: slice = slice(None)) -> None:
+    """Weights of the convolution over patches that is `small` over their quarters; inputs not `heard` get zeros.
+
+    Tap t of output quarter p and input quarter q is the small one's tap 2 t + q - p, where it has that.
+    """
+    reach = small.kernel_size[0] // 2
+    taps = torch.arange(-reach, reach + 1)
+    rows, columns = (2 * taps + read[None, :, axis, None] - written[:, None, axis, None] for axis in (1, 2))
+    fits = (rows.abs() <= reach)[..., :, None] & (columns.abs() <= reach)[..., None, :]  # (outputs, inputs, size, size)
+    rows, columns = ((moved.clamp(-reach, reach) + reach) for moved in (rows, columns))
+    weight = small.weight[
+        written[:, None, None, None, 0], read[None, :, None, None, 0], rows[..., :, None], columns[..., None, :]
+    ]
+    large.weight.zero_()
+    large.weight[:, heard] = weight * fits
+    large.bias.copy_(small.bias[written[:, 0]])  # type: ignore[index,union-attr]
+
+
+def _write_norm(small: nn.GroupNorm, large: nn.GroupNorm, heard: slice = slice(None)) -> None:
+    large.weight[heard] = small.weight.repeat_interleave(QUARTERS)
+    large.bias[heard] = small.bias.repeat_interleave(QUARTERS)
+
+
+def _silence(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+def train(config: FinestConfig) -> Path:
+    """Train, resuming where the run folder stands; returns the folder of the exported GenDR-Pix."""
+    # Set-up
+    run = Run(config, "finest")
+    accelerator, loop = run.accelerator, config.loop
+    device = accelerator.device
+    torch.manual_seed(loop.seed)
+
+    # Data
+    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
+    checked = held_out(held_out_crops, 16, device)
+
+    # Models
+    spec = find_model(config.model)
+    if spec.forms["gendr-pix"] != "residual":
+        raise ValueError(f"GenDR-Pix of {spec.name!r} has the form {spec.forms['gendr-pix']!r}; expected residual.")
+    unet = build_unet(spec, *RESTORER_SPECS["gendr-pix"].channels(spec))
+    finest = Finest(unet).to(memory_format=torch.channels_last).to(device)
+    ema = Average(finest, loop.ema_decay)
+    optimizer = run.optimizer(finest.parameters())
+    finest, optimizer = accelerator.prepare(finest, optimizer)
+    accelerator.register_for_checkpointing(ema)
+
+    # Resume
+    first_step = run.resume()
+    bar = run.progress(first_step)
+
+    # Loop
+    for step, batch in run.batches(crops, first_step):
+        with run.computing(finest):
+            restored = finest(batch["lq"]).float()
+            truth, mfs = l1_loss(restored, batch["hq"]), mfs_loss(restored, batch["hq"], 1)
+            loss = config.truth_weight * truth + config.mfs_weight * mfs
+            run.update(loss, optimizer, finest.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+        if not accelerator.sync_gradients:
+            continue
+        ema.step(finest.parameters())
+        run.report(bar, step + 1, {"truth": truth.detach(), "mfs": mfs.detach()})
+        if run.due(step + 1, loop.sample_every):
+            own = accelerator.unwrap_model(finest)
+            with averaged(ema, own):
+                figures = validate(own, checked, run.sample_picture(step + 1))
+            run.judge(step + 1, figures)
+        if run.due(step + 1, loop.checkpoint_every):
+            run.save(step + 1)
+
+    # Export
+    write_into(finished(accelerator, finest, ema), unet)
+    pipeline = GenDRPixPipeline(
+        unet=unet, prompts=initial_prompts(spec), form="residual", timestep=spec.timestep, model=spec.name
+    )
+    weights = export(accelerator, {"gendr-pix": pipeline}, run.folder / "weights")
+    run.finish()
+    return weights / "gendr-pix"
