@@ -18,7 +18,7 @@ from gendrpix.networks import build_unet, predict
 from gendrpix.pipelines import load_restorer
 from gendrpix.specs import MODEL_SPECS, ModelSpec
 from training.__main__ import main
-from training.finest import Finest, write_into
+from training.finest import Finest, read_from, share_gradients, write_into
 
 ENDS = (192, 192)
 
@@ -43,6 +43,43 @@ def test_the_unet_computes_what_its_finest_level_was_taught(spec: ModelSpec, siz
         written = codec.decode(predict(unet, codec.encode(x), prompts, timestep=500, form="residual"))
     assert (expected - x).abs().mean() > 0.05
     torch.testing.assert_close(written, expected, atol=2e-5, rtol=0)
+
+
+def test_what_has_no_say_yet_can_learn_to_have_one() -> None:
+    unet, codec = build_unet(EVEN, *ENDS), PixelCodec()
+    write_into(random_finest(EVEN), unet)
+    x, prompts = torch.rand(1, 3, 64, 64), torch.randn(1, EVEN.prompt_tokens, EVEN.prompt_channels)
+    for _ in range(2):  # the deeper levels learn as soon as they are heard
+        predict(unet, codec.encode(x), prompts, timestep=500, form="residual").square().mean().backward()
+        torch.optim.SGD(unet.parameters(), lr=0.01).step()
+    idle = [name for name, p in unet.named_parameters() if not p.grad.abs().sum() > 0]
+    assert all("time_emb" in name for name in idle), idle
+
+
+def test_shared_weights_stay_shared_while_all_is_trained() -> None:
+    unet, codec, again = build_unet(EVEN, *ENDS), PixelCodec(), Finest(build_unet(EVEN, *ENDS))
+    finest = random_finest(EVEN)
+    write_into(finest, unet)
+    share_gradients(unet)
+    x, prompts = torch.rand(1, 3, 64, 64), torch.randn(1, EVEN.prompt_tokens, EVEN.prompt_channels)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        predict(unet, codec.encode(x), prompts, timestep=500, form="residual").square().mean().backward()
+        optimizer.step()
+    read_from(again, unet)
+    learnt = build_unet(EVEN, *ENDS)
+    write_into(again, learnt)
+    for name in ("conv_in", "conv_out", "down_blocks.0.resnets.1.conv2", "up_blocks.1.resnets.1.norm1"):
+        torch.testing.assert_close(unet.get_submodule(name).weight, learnt.get_submodule(name).weight)
+    assert (again.conv_in.weight - finest.conv_in.weight).abs().mean() > 1e-4
+
+
+def test_what_was_written_can_be_read_again() -> None:
+    finest, unet, again = random_finest(EVEN), build_unet(EVEN, *ENDS), Finest(build_unet(EVEN, *ENDS))
+    write_into(finest, unet)
+    read_from(again, unet)
+    torch.testing.assert_close(dict(again.state_dict()), dict(finest.state_dict()))
 
 
 def test_a_network_begins_as_the_identity() -> None:

@@ -217,6 +217,8 @@ class AdcConfig(AdversarialConfig):
 class FinestConfig(StageConfig):
     """GenDR-Pix's finest level alone, its weights shared between the quarters of a patch: a fast start for `pix`."""
 
+    start: str = ""
+    """Folder or hub id of a GenDR-Pix whose finest level is to go on; the rest loses its say. Empty: random weights."""
     truth_weight: float = 1.0
     """Weight of `|y_gt - y_stu|_1`."""
     mfs_weight: float = 0.1
@@ -245,6 +247,8 @@ class PixConfig(AdversarialConfig):
     padded_probability: float = 0.0
     """Share of the steps in which the student restores pictures padded by random offsets, as PadCFG will ask of it: it
     meets the odd sizes and all phases of the 8-pixel grid. 0 as in the paper."""
+    share_quarters: bool = False
+    """Keep the finest level's weights shared between the quarters of a patch, as the stage `finest` leaves them."""
     negative_target: Literal["input", "truth"] = "input"
     """What a sample with `c_neg` learns: its own degraded input, from which guidance then leads away; or the truth by
     the L1 and MFS terms alone, without the perceptual one, so that guidance leads from fidelity to sharpness."""

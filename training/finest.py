@@ -9,7 +9,10 @@ weights are written into the UNet, which then computes exactly the same; all els
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -21,7 +24,7 @@ from gendrpix.networks import build_unet, initial_prompts
 from gendrpix.pipelines import GenDRPixPipeline
 from gendrpix.specs import PATCH, RESTORER_SPECS, find_model
 from training.average import Average, averaged
-from training.checkpoint import export, finished
+from training.checkpoint import export, finished, load_trained
 from training.config import FinestConfig
 from training.data import open_crops
 from training.losses import l1_loss, mfs_loss
@@ -88,31 +91,82 @@ class Finest(nn.Module):
         return picture + F.pixel_shuffle(added, PART)
 
 
+class Shared(NamedTuple):
+    """A parameter of the small network and the one of the UNet that is made of it."""
+
+    small: Tensor
+    large: Tensor
+    heard: tuple[slice, ...]
+    """The part of `large` that is made of `small`; the rest reads the levels below."""
+    taken: Tensor
+    """Of that part's shape, int64: which of `small`'s numbers stands there; their count for a zero."""
+
+
 @torch.no_grad()
 def write_into(finest: Finest, unet: UNet2DConditionModel) -> None:
     """Make `unet`, in the residual form, compute what `finest` does, in place.
 
     Its attention and what lies deeper keep their weights; the layers that would let them be heard become zero.
     """
+    for one in _shared(finest, unet):
+        if one.large.ndim > 1:  # a norm goes on seeing the level below: its weights must be able to grow again
+            one.large.zero_()
+        one.large[one.heard] = _spread(one.small.flatten(), one.taken)
+    first, last = unet.down_blocks[0], unet.up_blocks[-1]
+    unheard = [block.time_emb_proj for block in (*first.resnets, *last.resnets)]
+    unheard += [each.proj_out for level in (first, last) for each in getattr(level, "attentions", ())]
+    for layer in unheard:
+        for parameter in layer.parameters():
+            parameter.zero_()
+
+
+@torch.no_grad()
+def read_from(finest: Finest, unet: UNet2DConditionModel) -> None:
+    """Give `finest` the weights that `write_into` has written, in place; the mean, where quarters differ by now."""
+    for one in _shared(finest, unet):
+        one.small.copy_(_gather(one.large[one.heard], one.taken, one.small.numel()).view_as(one.small))
+
+
+def share_gradients(unet: UNet2DConditionModel) -> None:
+    """From now on gradients keep the finest level's weights shared: each becomes the mean over its places."""
+    for one in _shared(Finest(unet), unet):
+        one.large.register_hook(partial(_averaged, one))
+
+
+def _averaged(one: Shared, gradient: Tensor) -> Tensor:
+    result = gradient.clone()
+    taken = one.taken.to(gradient.device)
+    result[one.heard] = _spread(_gather(gradient[one.heard], taken, one.small.numel()), taken)
+    return result
+
+
+def _spread(values: Tensor, taken: Tensor) -> Tensor:
+    return F.pad(values, (0, 1))[taken]
+
+
+def _gather(values: Tensor, taken: Tensor, count: int) -> Tensor:
+    """(count,) the mean of the values that stand for each number of a small parameter."""
+    places = taken.flatten()
+    sums = values.new_zeros(count + 1).index_add_(0, places, values.flatten())
+    return (sums / places.bincount(minlength=count + 1).clamp_min(1))[:count]
+
+
+def _shared(finest: Finest, unet: UNet2DConditionModel) -> Iterator[Shared]:
+    """Every parameter of `finest` with its place in `unet`."""
     channels = unet.conv_in.out_channels
     inner, pixels = _quarters(channels), _quarters_of_pixels()
-    first, last = unet.down_blocks[0], unet.up_blocks[-1]
-    _write_conv(finest.conv_in, unet.conv_in, pixels, inner)
-    for block, place in zip([*finest.down, *finest.up], [*first.resnets, *last.resnets], strict=True):
-        joined = block.in_channels // (channels // QUARTERS)  # what it reads: one map, or two joined ones
-        heard = slice(place.in_channels - joined * channels, None)
-        read = _quarters(joined * channels)
-        _write_norm(block.norm1, place.norm1, heard)
-        _write_conv(block.conv1, place.conv1, read, inner, heard)
-        _write_norm(block.norm2, place.norm2)
-        _write_conv(block.conv2, place.conv2, inner, inner)
+    yield from _shared_conv(finest.conv_in, unet.conv_in, pixels, inner)
+    blocks = zip([*finest.down, *finest.up], [*unet.down_blocks[0].resnets, *unet.up_blocks[-1].resnets], strict=True)
+    for block, place in blocks:
+        read = _quarters(block.in_channels * QUARTERS)
+        yield from _shared_norm(block.norm1, place.norm1)
+        yield from _shared_conv(block.conv1, place.conv1, read, inner)
+        yield from _shared_norm(block.norm2, place.norm2)
+        yield from _shared_conv(block.conv2, place.conv2, inner, inner)
         if block.conv_shortcut is not None:
-            _write_conv(block.conv_shortcut, place.conv_shortcut, read, inner, heard)
-        _silence(place.time_emb_proj)
-    for transformer in [*getattr(first, "attentions", ()), *getattr(last, "attentions", ())]:
-        _silence(transformer.proj_out)
-    _write_norm(finest.conv_norm_out, unet.conv_norm_out)
-    _write_conv(finest.conv_out, unet.conv_out, inner, pixels)
+            yield from _shared_conv(block.conv_shortcut, place.conv_shortcut, read, inner)
+    yield from _shared_norm(finest.conv_norm_out, unet.conv_norm_out)
+    yield from _shared_conv(finest.conv_out, unet.conv_out, inner, pixels)
 
 
 def _quarters(channels: int) -> Tensor:
@@ -128,32 +182,23 @@ def _quarters_of_pixels() -> Tensor:
     return torch.stack([(color * PART + row % PART) * PART + column % PART, row // PART, column // PART], dim=1)
 
 
-def _write_conv(small: nn.Conv2d, large: nn.Conv2d, read: Tensor, written: Tensor, heard: slice = slice(None)) -> None:
-    """Weights of the convolution over patches that is `small` over their quarters; inputs not `heard` get zeros.
-
-    Tap t of output quarter p and input quarter q is the small one's tap 2 t + q - p, where it has that.
-    """
-    reach = small.kernel_size[0] // 2
-    taps = torch.arange(-reach, reach + 1)
-    rows, columns = (2 * taps + read[None, :, axis, None] - written[:, None, axis, None] for axis in (1, 2))
-    fits = (rows.abs() <= reach)[..., :, None] & (columns.abs() <= reach)[..., None, :]  # (outputs, inputs, size, size)
-    rows, columns = ((moved.clamp(-reach, reach) + reach) for moved in (rows, columns))
-    weight = small.weight[
-        written[:, None, None, None, 0], read[None, :, None, None, 0], rows[..., :, None], columns[..., None, :]
-    ]
-    large.weight.zero_()
-    large.weight[:, heard] = weight * fits
-    large.bias.copy_(small.bias[written[:, 0]])  # type: ignore[index,union-attr]
+def _shared_conv(small: nn.Conv2d, large: nn.Conv2d, read: Tensor, written: Tensor) -> Iterator[Shared]:
+    """Tap t of output quarter p and input quarter q is the small convolution's tap 2 t + q - p, where it has that."""
+    side = small.kernel_size[0]
+    taps = 2 * torch.arange(side) - side // 2
+    rows, columns = (taps + read[None, :, axis, None] - written[:, None, axis, None] for axis in (1, 2))
+    rows, columns = rows[..., :, None], columns[..., None, :]
+    exists = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)  # (outputs, inputs, side, side)
+    pair = written[:, None, 0] * small.in_channels + read[None, :, 0]
+    taken = torch.where(exists, (pair[..., None, None] * side + rows) * side + columns, small.weight.numel())
+    yield Shared(small.weight, large.weight, (slice(None), slice(large.in_channels - len(read), None)), taken)
+    yield Shared(small.bias, large.bias, (slice(None),), written[:, 0])  # type: ignore[arg-type]
 
 
-def _write_norm(small: nn.GroupNorm, large: nn.GroupNorm, heard: slice = slice(None)) -> None:
-    large.weight[heard] = small.weight.repeat_interleave(QUARTERS)
-    large.bias[heard] = small.bias.repeat_interleave(QUARTERS)
-
-
-def _silence(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
+def _shared_norm(small: nn.GroupNorm, large: nn.GroupNorm) -> Iterator[Shared]:
+    channels = small.num_channels * QUARTERS
+    for mine, theirs in ((small.weight, large.weight), (small.bias, large.bias)):
+        yield Shared(mine, theirs, (slice(large.num_channels - channels, None),), torch.arange(channels) // QUARTERS)
 
 
 def train(config: FinestConfig) -> Path:
@@ -172,8 +217,15 @@ def train(config: FinestConfig) -> Path:
     spec = find_model(config.model)
     if spec.forms["gendr-pix"] != "residual":
         raise ValueError(f"GenDR-Pix of {spec.name!r} has the form {spec.forms['gendr-pix']!r}; expected residual.")
-    unet = build_unet(spec, *RESTORER_SPECS["gendr-pix"].channels(spec))
-    finest = Finest(unet).to(memory_format=torch.channels_last).to(device)
+    if config.start:
+        start = load_trained(GenDRPixPipeline, config.start, "--start", spec)
+        unet, prompts = start.unet, start.prompts
+    else:
+        unet, prompts = build_unet(spec, *RESTORER_SPECS["gendr-pix"].channels(spec)), initial_prompts(spec)
+    finest = Finest(unet)
+    if config.start:
+        read_from(finest, unet)
+    finest = finest.to(memory_format=torch.channels_last).to(device)
     ema = Average(finest, loop.ema_decay)
     optimizer = run.optimizer(finest.parameters())
     finest, optimizer = accelerator.prepare(finest, optimizer)
@@ -204,9 +256,7 @@ def train(config: FinestConfig) -> Path:
 
     # Export
     write_into(finished(accelerator, finest, ema), unet)
-    pipeline = GenDRPixPipeline(
-        unet=unet, prompts=initial_prompts(spec), form="residual", timestep=spec.timestep, model=spec.name
-    )
+    pipeline = GenDRPixPipeline(unet=unet, prompts=prompts, form="residual", timestep=spec.timestep, model=spec.name)
     weights = export(accelerator, {"gendr-pix": pipeline}, run.folder / "weights")
     run.finish()
     return weights / "gendr-pix"

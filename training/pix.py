@@ -27,6 +27,7 @@ from training.checkpoint import export, finished, load_trained
 from training.config import PixConfig
 from training.data import open_crops, sample_batches
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
+from training.finest import share_gradients
 from training.leastsquares import fit_conv_out
 from training.losses import (
     discriminator_loss,
@@ -106,6 +107,8 @@ def train(config: PixConfig) -> Path:
         share = fit_conv_out(unet, wanted(0, config.fit_crops))
         logger.info("pix: the fitted conv_out gives %.1f%% of what it should add", 100 * share)
     unet.to(device, memory_format=torch.channels_last)
+    if config.share_quarters:
+        share_gradients(unet)
     seen = adc.unet if config.backbone == "adc" else teacher.unet
     if loop.gradient_checkpointing:
         for differentiated in (unet, seen):
