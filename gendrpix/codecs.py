@@ -72,11 +72,6 @@ class LatentCodec:
         return decoded
 
 
-CERTAINTY = 1.75
-"""By how much the patches around one tell more than as many independent ones would: with it, held-out photos have the
-grid score of their truths, from 256 to 768 pixels (docs/weights.md)."""
-
-
 def without_pattern(restored: Tensor, given: Tensor, tokens: int) -> Tensor:
     """A restored picture without what repeats every 8 pixels in all that the network has added to the one `given`.
 
@@ -84,7 +79,7 @@ def without_pattern(restored: Tensor, given: Tensor, tokens: int) -> Tensor:
     lose their mean brightness; what is then left on average over the `tokens` x `tokens` patches around each (fewer at
     the borders; `tokens` is odd) is a pattern of the network's making, or chance: real detail has such a mean as well,
     whose expected square is the patches' variance over their number. So the mean is shrunk as James and Stein do
-    (1961), by `max(0, 1 - variance / (CERTAINTY * number) / |mean|^2)`, and taken away. Not part of the paper.
+    (1961), by `max(0, 1 - variance / number / |mean|^2)`, and taken away. Not part of the paper.
     """
     added = F.pixel_unshuffle(restored - given, PATCH).unflatten(1, (3, PATCH**2))  # (B, 3, 64, h, w)
     added = added - added.mean(dim=2, keepdim=True)
@@ -93,7 +88,7 @@ def without_pattern(restored: Tensor, given: Tensor, tokens: int) -> Tensor:
     variance = (_mean_around(added.square().sum(dim=2), tokens) - energy).clamp_min(0)
     height, width = energy.shape[-2:]
     rows, columns = (_count_around(size, tokens, energy.device) for size in (height, width))
-    by_chance = variance / (CERTAINTY * rows[:, None] * columns)
+    by_chance = variance / (rows[:, None] * columns)
     kept = (1 - by_chance / energy.clamp_min(torch.finfo(energy.dtype).tiny)).clamp_min(0)
     return restored - F.pixel_shuffle((pattern * kept[:, :, None]).flatten(1, 2), PATCH)
 

@@ -152,6 +152,7 @@ def train(config: AdcConfig) -> Path:
         prompts=prompts,
         form=spec.forms["gendr-adc"],
         timestep=spec.timestep,
+        pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )
     weights = export(accelerator, {"gendr-adc": pipeline}, run.folder / "weights")

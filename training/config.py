@@ -146,6 +146,10 @@ class JudgedConfig(StageConfig):
     """Step from which the discriminator is trained and felt."""
     discriminator_learning_rate: float = 2e-4
     head_channels: int = 64
+    pattern_tokens: int = 0
+    """Side in patches over which the restorer takes away what repeats every 8 pixels
+    (`gendrpix.codecs.without_pattern`): written into the exported weights, no part of the training. 0 as in the
+    paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,9 +256,6 @@ class PixConfig(AdversarialConfig):
     negative_target: Literal["input", "truth"] = "input"
     """What a sample with `c_neg` learns: its own degraded input, from which guidance then leads away; or the truth by
     the L1 and MFS terms alone, without the perceptual one, so that guidance leads from fidelity to sharpness."""
-    pattern_tokens: int = 0
-    """Side in patches over which GenDR-Pix takes away what repeats every 8 pixels (`gendrpix.codecs.without_pattern`):
-    written into the exported weights, no part of the training. 0 as in the paper."""
     randpad: bool = True
     """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
 
@@ -305,6 +306,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     "teacher": {
         "mini": TeacherConfig(
             preset="mini",
+            pattern_tokens=11,
             loop=_mini(1500, learning_rate=4e-4),
         ),
         "sd21": TeacherConfig(
@@ -321,7 +323,9 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
         ),
     },
     "adc": {
-        "mini": AdcConfig(preset="mini", truth_weight=0.5, fit_crops=256, loop=_mini(1000, learning_rate=3e-4)),
+        "mini": AdcConfig(
+            preset="mini", truth_weight=0.5, fit_crops=256, pattern_tokens=11, loop=_mini(1000, learning_rate=3e-4)
+        ),
         "sd21": AdcConfig(preset="sd21", model="sd21", discriminator_learning_rate=1e-5, data=_SD21_DATA, loop=_sd21()),
     },
     "finest": {
@@ -340,7 +344,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             fit_crops=512,
             finish_crops=1024,
             padded_probability=0.5,
-            pattern_tokens=25,
+            pattern_tokens=11,
             loop=_mini(2000, learning_rate=3e-4),
         ),
         "sd21": PixConfig(

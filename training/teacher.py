@@ -164,7 +164,13 @@ def train(config: TeacherConfig) -> Path:
     # Export
     own = finished(accelerator, unet, ema)
     pipeline = GenDRPipeline(
-        unet=own, vae=autoencoder, prompts=prompts, form=form, timestep=spec.timestep, model=spec.name
+        unet=own,
+        vae=autoencoder,
+        prompts=prompts,
+        form=form,
+        timestep=spec.timestep,
+        pattern_tokens=config.pattern_tokens,
+        model=spec.name,
     )
     weights = export(accelerator, {"gendr": pipeline}, run.folder / "weights")
     run.finish()
