@@ -34,6 +34,7 @@ KERNEL_BYTES = {"AVX512": {torch.float32: 265_000, torch.bfloat16: 370_000}}
 """What the CPU's libraries take once for every layer, whatever its size: kernels compiled for it. Measured."""
 OTHER_KERNEL_BYTES = 230_000
 """The same where the processor has no AVX-512. Measured with AVX2."""
+CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.convolution.default)
 MMAP_THRESHOLD = -3
 """Number of glibc's setting M_MMAP_THRESHOLD (malloc.h)."""
 RETURNED_BYTES, USUAL_BYTES = 2**20, 2**25
@@ -125,7 +126,7 @@ def rehearse_size(
 ) -> int:
     """The bytes that tensors alone take at most in one restoration to that size."""
     actor = without_contents(pipeline)
-    ledger = Ledger()
+    ledger = Ledger(reorders=pipeline.device.type == "cpu")
     with torch.inference_mode(), actor.vae_tiles(vae_tile_px), ledger:
         pixels = torch.empty(1, 3, height, width, dtype=pipeline.unet.dtype, device="meta")
         if guided:
@@ -143,6 +144,7 @@ def without_contents(pipeline: RestorerPipeline) -> RestorerPipeline:
         prompts=pipeline.prompts.to("meta"),
         form=pipeline.config.form,
         timestep=pipeline.config.timestep,
+        pattern_tokens=pipeline.config.pattern_tokens,
         model=pipeline.config.model,
     )
     return actor
@@ -159,11 +161,16 @@ def _shadow(module: M) -> M:
 
 
 class Ledger(TorchDispatchMode):
-    """Books the storages of all tensors that operations give back; `peak` is the most that lived at one time."""
+    """Books the storages of all tensors that operations give back; `peak` is the most that lived at one time.
 
-    def __init__(self) -> None:
+    reorders: with the copies that oneDNN makes of what a convolution reads and writes, in its own order of channels,
+    where the weights do not lie in channels-last order.
+    """
+
+    def __init__(self, *, reorders: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
+        self._reorders = reorders
         self._living: dict[int, int] = {}
         self._now = 0
 
@@ -175,7 +182,10 @@ class Ledger(TorchDispatchMode):
         for result in tree_leaves(results):
             if isinstance(result, Tensor):
                 self._book(result.untyped_storage())
-        self.peak = max(self.peak, self._now)
+        copied = 0
+        if self._reorders and func in CONVOLUTIONS and not args[1].is_contiguous(memory_format=torch.channels_last):
+            copied = args[0].nbytes + results.nbytes
+        self.peak = max(self.peak, self._now + copied)
         return results
 
     def _book(self, storage: torch.UntypedStorage) -> None:
