@@ -51,13 +51,9 @@ def test_unknown_attention_is_refused() -> None:
 
 
 def test_attention_products_match_a_sum_over_the_blocks() -> None:
-    """mini at 64 x 96: two levels with attention, one block down and two up each, one in the middle."""
-    tokens = [8 * 12, 4 * 6]
-    widths = [96, 160]
-    prompt_tokens = 4
-    expected = sum(3 * 2 * n * (n + prompt_tokens) * w for n, w in zip(tokens, widths, strict=True))
-    middle = 2 * 3
-    expected += 2 * middle * (middle + prompt_tokens) * 224
+    """mini at 64 x 96: attention on the second level, in one block down and two up, and in one in the middle."""
+    tokens, middle, prompt_tokens = 4 * 6, 2 * 3, 4
+    expected = 3 * 2 * tokens * (tokens + prompt_tokens) * 192 + 2 * middle * (middle + prompt_tokens) * 96
     assert count("mini", "gendr-pix", 64, 96).attention_macs == expected
 
 

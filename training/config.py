@@ -306,7 +306,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     "teacher": {
         "mini": TeacherConfig(
             preset="mini",
-            pattern_tokens=11,
+            pattern_tokens=17,
             loop=_mini(1500, learning_rate=4e-4),
         ),
         "sd21": TeacherConfig(
@@ -324,7 +324,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     },
     "adc": {
         "mini": AdcConfig(
-            preset="mini", truth_weight=0.5, fit_crops=256, pattern_tokens=11, loop=_mini(1000, learning_rate=3e-4)
+            preset="mini", truth_weight=0.5, fit_crops=256, pattern_tokens=17, loop=_mini(1000, learning_rate=3e-4)
         ),
         "sd21": AdcConfig(preset="sd21", model="sd21", discriminator_learning_rate=1e-5, data=_SD21_DATA, loop=_sd21()),
     },
@@ -344,7 +344,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             fit_crops=512,
             finish_crops=1024,
             padded_probability=0.5,
-            pattern_tokens=11,
+            pattern_tokens=9,
             loop=_mini(2000, learning_rate=3e-4),
         ),
         "sd21": PixConfig(
