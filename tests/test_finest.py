@@ -123,6 +123,20 @@ def test_two_halves_equal_the_whole_run(tmp_path: Path, photos: Path, ema_decay:
 
 
 @pytest.mark.usefixtures("even")
+def test_it_goes_on_from_earlier_weights(tmp_path: Path, photos: Path) -> None:
+    first = stage_words("finest", tmp_path, photos, tmp_path / "first", steps=2)
+    still = {"learning_rate": 0, "final_learning_rate": 0, "ema_decay": 0}
+    again = stage_words("finest", tmp_path, photos, tmp_path / "again", steps=1, **still)
+    start = ["--start", str(tmp_path / "first/weights/gendr-pix")]
+    assert main([*first, "--model", EVEN.name]) == 0
+    assert main([*again, "--model", EVEN.name, *start]) == 0
+    one, other = (load_restorer("gendr-pix", tmp_path / run / "weights") for run in ("first", "again"))
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    assert (one.restore(x) - x).abs().mean() > 0
+    torch.testing.assert_close(other.restore(x), one.restore(x), atol=2e-3, rtol=0)
+
+
+@pytest.mark.usefixtures("even")
 def test_a_dry_run_counts_the_small_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finest", "--preset", "mini", "--model", EVEN.name, "--dry-run", "--run", str(tmp_path)]) == 0
     count = sum(p.numel() for p in Finest(build_unet(EVEN, *ENDS)).parameters())
