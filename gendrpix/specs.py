@@ -53,8 +53,8 @@ class ModelSpec:
     window_tokens: tuple[int, ...]
     """Side, in tokens, of the self-attention field seen in training, one per resolution level."""
     window_sees_far: bool = False
-    """Whether a window also sees a sample of the rest of the picture (`gendrpix.attention`): the small weights lose
-    0.07 to 0.08 dB without it."""
+    """Whether a window also sees a sample of the rest of the picture (`gendrpix.attention`): weights that use attention
+    at the finest level lost 0.07 to 0.08 dB without it (docs/performance.md)."""
     forms: Mapping[str, Form]
     """How each restorer reads its UNet's output."""
 

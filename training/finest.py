@@ -100,6 +100,8 @@ class Shared(NamedTuple):
     """The part of `large` that is made of `small`; the rest reads the levels below."""
     taken: Tensor
     """Of that part's shape, int64: which of `small`'s numbers stands there; their count for a zero."""
+    weights: Tensor
+    """(numbers + 1,) one over how often each of them stands there; the zero counts for nothing."""
 
 
 @torch.no_grad()
@@ -111,7 +113,7 @@ def write_into(finest: Finest, unet: UNet2DConditionModel) -> None:
     for one in _shared(finest, unet):
         if one.large.ndim > 1:  # a norm goes on seeing the level below: its weights must be able to grow again
             one.large.zero_()
-        one.large[one.heard] = _spread(one.small.flatten(), one.taken)
+        one.large[one.heard] = F.pad(one.small.flatten(), (0, 1))[one.taken]
     first, last = unet.down_blocks[0], unet.up_blocks[-1]
     unheard = [block.time_emb_proj for block in (*first.resnets, *last.resnets)]
     unheard += [each.proj_out for level in (first, last) for each in getattr(level, "attentions", ())]
@@ -124,31 +126,27 @@ def write_into(finest: Finest, unet: UNet2DConditionModel) -> None:
 def read_from(finest: Finest, unet: UNet2DConditionModel) -> None:
     """Give `finest` the weights that `write_into` has written, in place; the mean, where quarters differ by now."""
     for one in _shared(finest, unet):
-        one.small.copy_(_gather(one.large[one.heard], one.taken, one.small.numel()).view_as(one.small))
+        one.small.copy_(_means(one, one.large[one.heard])[:-1].view_as(one.small))
 
 
 def share_gradients(unet: UNet2DConditionModel) -> None:
     """From now on gradients keep the finest level's weights shared: each becomes the mean over its places."""
     for one in _shared(Finest(unet), unet):
-        one.large.register_hook(partial(_averaged, one))
+        device = one.large.device
+        here = one._replace(taken=one.taken.to(device), weights=one.weights.to(device))
+        one.large.register_hook(partial(_averaged, here))
 
 
 def _averaged(one: Shared, gradient: Tensor) -> Tensor:
     result = gradient.clone()
-    taken = one.taken.to(gradient.device)
-    result[one.heard] = _spread(_gather(gradient[one.heard], taken, one.small.numel()), taken)
+    result[one.heard] = _means(one, gradient[one.heard])[one.taken]
     return result
 
 
-def _spread(values: Tensor, taken: Tensor) -> Tensor:
-    return F.pad(values, (0, 1))[taken]
-
-
-def _gather(values: Tensor, taken: Tensor, count: int) -> Tensor:
-    """(count,) the mean of the values that stand for each number of a small parameter."""
-    places = taken.flatten()
-    sums = values.new_zeros(count + 1).index_add_(0, places, values.flatten())
-    return (sums / places.bincount(minlength=count + 1).clamp_min(1))[:count]
+def _means(one: Shared, values: Tensor) -> Tensor:
+    """(numbers + 1,) the mean of the values that stand for each number of `small`, and zero for its zeros."""
+    sums = values.new_zeros(len(one.weights)).index_add_(0, one.taken.flatten(), values.flatten())
+    return sums * one.weights
 
 
 def _shared(finest: Finest, unet: UNet2DConditionModel) -> Iterator[Shared]:
@@ -191,14 +189,20 @@ def _shared_conv(small: nn.Conv2d, large: nn.Conv2d, read: Tensor, written: Tens
     exists = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)  # (outputs, inputs, side, side)
     pair = written[:, None, 0] * small.in_channels + read[None, :, 0]
     taken = torch.where(exists, (pair[..., None, None] * side + rows) * side + columns, small.weight.numel())
-    yield Shared(small.weight, large.weight, (slice(None), slice(large.in_channels - len(read), None)), taken)
-    yield Shared(small.bias, large.bias, (slice(None),), written[:, 0])  # type: ignore[arg-type]
+    yield _share(small.weight, large.weight, (slice(None), slice(large.in_channels - len(read), None)), taken)
+    yield _share(small.bias, large.bias, (slice(None),), written[:, 0])  # type: ignore[arg-type]
 
 
 def _shared_norm(small: nn.GroupNorm, large: nn.GroupNorm) -> Iterator[Shared]:
     channels = small.num_channels * QUARTERS
     for mine, theirs in ((small.weight, large.weight), (small.bias, large.bias)):
-        yield Shared(mine, theirs, (slice(large.num_channels - channels, None),), torch.arange(channels) // QUARTERS)
+        yield _share(mine, theirs, (slice(large.num_channels - channels, None),), torch.arange(channels) // QUARTERS)
+
+
+def _share(small: Tensor, large: Tensor, heard: tuple[slice, ...], taken: Tensor) -> Shared:
+    weights = 1 / taken.flatten().bincount(minlength=small.numel() + 1).clamp_min(1)
+    weights[-1] = 0
+    return Shared(small, large, heard, taken, weights)
 
 
 def train(config: FinestConfig) -> Path:
