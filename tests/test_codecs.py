@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL
 from models import tiny_autoencoder, tiny_pipeline
 
-from gendrpix.codecs import LatentCodec, PixelCodec, codec_for, without_pattern
+from gendrpix.codecs import WIDER, LatentCodec, PixelCodec, codec_for, without_pattern
 
 
 def test_pixel_codec_is_lossless_and_orders_channels_as_the_paper() -> None:
@@ -85,19 +85,34 @@ def test_detail_that_repeats_by_chance_alone_stays() -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 25])
-def test_the_pattern_is_the_shrunk_local_mean_of_each_position(tokens: int) -> None:
+def test_the_pattern_is_the_shrunk_local_mean_of_each_position_first_of_wide_then_of_small_surroundings(
+    tokens: int,
+) -> None:
     torch_rng = torch.Generator().manual_seed(1)
-    restored, given = torch.randn(2, 1, 3, 32, 48, generator=torch_rng).unbind()
-    restored = restored + 0.5 * torch.randn(1, 3, 8, 8, generator=torch_rng).tile(1, 1, 4, 6)
-    added = (restored - given)[0].double().numpy().reshape(3, 4, 8, 6, 8).transpose(0, 1, 3, 2, 4).reshape(3, 4, 6, 64)
+    restored, given = torch.randn(2, 1, 3, 64, 96, generator=torch_rng).unbind()
+    restored = restored + 0.5 * torch.randn(1, 3, 8, 8, generator=torch_rng).tile(1, 1, 8, 12)
+    added = (restored - given)[0].double().numpy().reshape(3, 8, 8, 12, 8).transpose(0, 1, 3, 2, 4).reshape(3, 8, 12, 64)
     added = added - added.mean(axis=-1, keepdims=True)
-    reach, pattern = tokens // 2, np.zeros((3, 4, 6, 64))
-    for color, row, column in np.ndindex(3, 4, 6):
-        rows, columns = (slice(max(0, at - reach), at + reach + 1) for at in (row, column))
-        around = added[color, rows, columns].reshape(-1, 64)
-        mean, variance = around.mean(axis=0), around.var(axis=0).sum()
-        share = max(0.0, 1 - variance / len(around) / (mean**2).sum())
-        pattern[color, row, column] = share * mean
-    taken = pattern.reshape(3, 4, 6, 8, 8).transpose(0, 1, 3, 2, 4).reshape(1, 3, 32, 48)
+    total = np.zeros_like(added)
+    for reach in (WIDER * tokens // 2, tokens // 2):
+        pattern = np.zeros_like(added)
+        for color, row, column in np.ndindex(3, 8, 12):
+            rows, columns = (slice(max(0, at - reach), at + reach + 1) for at in (row, column))
+            around = (added - total)[color, rows, columns].reshape(-1, 64)
+            mean, variance = around.mean(axis=0), around.var(axis=0).sum()
+            share = max(0.0, 1 - variance / len(around) / (mean**2).sum())
+            pattern[color, row, column] = share * mean
+        total += pattern
+    taken = total.reshape(3, 8, 12, 8, 8).transpose(0, 1, 3, 2, 4).reshape(1, 3, 64, 96)
     expected = restored - torch.from_numpy(taken).float()
     assert torch.allclose(without_pattern(restored, given, tokens), expected, atol=1e-5)
+
+
+def test_a_pattern_too_faint_for_a_small_neighbourhood_is_told_by_the_wide_one() -> None:
+    torch_rng = torch.Generator().manual_seed(2)
+    given, detail = torch.randn(2, 1, 3, 512, 512, generator=torch_rng).unbind()
+    pattern = 0.1 * torch.randn(1, 3, 8, 8, generator=torch_rng)
+    pattern = (pattern - pattern.mean(dim=(-2, -1), keepdim=True)).tile(1, 1, 64, 64)
+    left = without_pattern(given + detail + pattern, given, 5) - given - detail
+    repeated = left.unflatten(-1, (64, 8)).unflatten(-3, (64, 8)).mean(dim=(2, 4))
+    assert repeated.square().mean() < 0.1 * pattern.square().mean()

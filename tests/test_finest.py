@@ -106,11 +106,14 @@ def even(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("even")
-@pytest.mark.parametrize("ema_decay", [0.9, 0.0])
-def test_two_halves_equal_the_whole_run(tmp_path: Path, photos: Path, ema_decay: float) -> None:
+@pytest.mark.parametrize(("ema_decay", "padded_probability"), [(0.9, "0"), (0.0, "0.5")])
+def test_two_halves_equal_the_whole_run(
+    tmp_path: Path, photos: Path, ema_decay: float, padded_probability: str
+) -> None:
     def words(run: str) -> list[str]:
         options = {"checkpoint_every": 2, "sample_every": 2, "ema_decay": ema_decay}
-        return [*stage_words("finest", tmp_path, photos, tmp_path / run, steps=4, **options), "--model", EVEN.name]
+        staged = stage_words("finest", tmp_path, photos, tmp_path / run, steps=4, **options)
+        return [*staged, "--model", EVEN.name, "--padded-probability", padded_probability]
 
     assert main(words("whole")) == 0
     middle = Path("checkpoints/step-00000002")

@@ -18,6 +18,7 @@ from training.losses import (
     l1_loss,
     mfs_loss,
     randpad,
+    through_padding,
     unpad,
     zoomed,
 )
@@ -130,6 +131,18 @@ def test_padding_comes_in_its_share_of_the_steps_and_is_undone() -> None:
     assert draw_padding(0, [1], 0, 0.0) is None and draw_padding(0, [1], 0, 1.0) == draw_offsets([1], 0, 5)
     y, offsets = random_pictures(), [(3, 0), (7, 5)]
     assert torch.equal(unpad(randpad(y, offsets), offsets, 32, 40), y)
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_a_student_sees_the_padded_pictures_and_is_judged_unpadded(probability: float) -> None:
+    y, seen = random_pictures(), []
+
+    def student(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return -x
+
+    assert torch.equal(through_padding(student, y, 5, [10, 11], 0, probability), -y)
+    assert torch.equal(seen[0], randpad(y, draw_offsets([10, 11], 0, 5)) if probability else y)
 
 
 def test_zoomed_takes_an_8_pixel_pattern_off_its_period() -> None:

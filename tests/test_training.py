@@ -109,6 +109,26 @@ def test_an_autoencoder_can_be_continued(tmp_path: Path, photos: Path) -> None:
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_decoder_can_learn_alone_and_the_latents_stay(tmp_path: Path, photos: Path) -> None:
+    family = save_tiny_family(tmp_path / "family", ("gendr",))
+    words = stage_words("autoencoder", family, photos, tmp_path / "run", steps=2)
+    words += ["--start", str(family / "autoencoder"), "--decoder-only", "--data.degradation", "photo"]
+    assert main(words) == 0
+    before, after = (load_autoencoder(at) for at in (family / "autoencoder", tmp_path / "run/weights/autoencoder"))
+    assert after.config.scaling_factor == before.config.scaling_factor
+    first, last = ({name: one.half() for name, one in model.named_parameters()} for model in (before, after))
+    changed = {name.split(".")[0] for name, one in last.items() if not torch.equal(one, first[name])}
+    assert changed == {"decoder"}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_decoder_alone_needs_an_encoder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = stage_words("autoencoder", tmp_path, photos, tmp_path / "run", steps=1)
+    assert main([*words, "--decoder-only"]) == 1
+    assert "pass --start with an autoencoder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize(
     "options",
     [

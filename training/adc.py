@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 def train(config: AdcConfig) -> Path:
     """Train, resuming where the run folder stands; returns the folder of the exported pipeline."""
     # Set-up
-    if config.backbone == "adc":
-        raise ValueError('Stage I has no GenDR-Adc yet to judge it: backbone must be "gendr" or "none".')
+    if config.backbone in ("adc", "start"):
+        raise ValueError('Stage I writes latents, and only a GenDR can judge them: backbone must be "gendr" or "none".')
     run = Run(config, "adc")
     accelerator, loop = run.accelerator, config.loop
     device = accelerator.device

@@ -1,4 +1,8 @@
-"""Stage `autoencoder`: the small 8x, 16-channel autoencoder of the `mini` family, from clean crops alone."""
+"""Stage `autoencoder`: the small 8x, 16-channel autoencoder of the `mini` family.
+
+It reconstructs clean crops and, in the share `data.negative_probability`, degraded ones: what a restorer writes is
+smoother than a photo, and a decoder that never met smooth pictures writes a pattern of 8 pixels into them.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +36,7 @@ def train(config: AutoencoderConfig) -> Path:
     # Data
     crops, held_out_crops = open_crops(config.data, seed=loop.seed)
     checked = held_out(held_out_crops, 16, accelerator.device)
+    checked["lq"] = checked["hq"]  # what is judged is how well a photo comes back
 
     # Model
     model = _start(config)
@@ -51,7 +56,7 @@ def train(config: AutoencoderConfig) -> Path:
 
     # Loop
     for step, batch in run.batches(crops, first_step):
-        pixels = batch["hq"]
+        pixels = torch.where(batch["negative"][:, None, None, None], batch["lq"], batch["hq"])
         with run.computing(model):
             output: Tensor = model(pixels).sample.float()
             l1, l2 = F.l1_loss(output, pixels), F.mse_loss(output, pixels)
@@ -72,7 +77,8 @@ def train(config: AutoencoderConfig) -> Path:
 
     # Export
     own = finished(accelerator, model, ema).to(accelerator.device)
-    own.register_to_config(scaling_factor=_latent_scale(own, checked["hq"]))
+    if not config.decoder_only:
+        own.register_to_config(scaling_factor=_latent_scale(own, checked["hq"]))
     weights = export(accelerator, {"autoencoder": own}, run.folder / "weights")
     run.finish()
     return weights
@@ -85,7 +91,9 @@ def _start(config: AutoencoderConfig) -> AutoencoderDC:
     model = load_trained_autoencoder(config.start, spec) if named else build_autoencoder(spec)
     if not isinstance(model, AutoencoderDC):
         raise ValueError(f"{config.model} uses a ready-made autoencoder; only `mini`'s is trained here.")
-    return model.requires_grad_(True).train()
+    model.requires_grad_(True).train()
+    model.encoder.requires_grad_(not config.decoder_only)
+    return model
 
 
 def _start_from_principal_components(model: AutoencoderDC, crops: Crops, count: int) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-Backbone = Literal["none", "gendr", "adc"]
+Backbone = Literal["none", "gendr", "adc", "start"]
 Perceptual = Literal["none", "encoder", "lpips-squeeze", "lpips-vgg"]
 RealImage = Literal["teacher", "truth"]
 Score = Literal["none", "vsd", "sid", "cid"]
@@ -106,6 +106,8 @@ class AutoencoderConfig(StageConfig):
     start: str = "principal"
     """"principal": weights that compute the principal components of 8 x 8 patches (`training.principal`); "random";
     or the folder or hub id of an autoencoder to continue."""
+    decoder_only: bool = False
+    """Leave the encoder, and so the latents that restorers have learnt, as they are in `start`."""
     start_crops: int = 512
     """Crops from which the principal components are taken."""
     l1_weight: float = 1.0
@@ -113,6 +115,10 @@ class AutoencoderConfig(StageConfig):
     """Weight of the mean squared error, which the reported PSNR follows."""
     mfs_weight: float = 0.1
     """Weight of the masked Fourier loss, which keeps an 8-pixel pattern out of what is decoded."""
+
+    def __post_init__(self) -> None:
+        if self.decoder_only and self.start in ("principal", "random"):
+            raise ValueError("decoder_only keeps an encoder, and there is none: pass --start with an autoencoder.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +154,8 @@ class JudgedConfig(StageConfig):
     head_channels: int = 64
     pattern_tokens: int = 0
     """Side in patches over which the restorer takes away what repeats every 8 pixels
-    (`gendrpix.codecs.without_pattern`): written into the exported weights, no part of the training. 0 as in the
+    (`gendrpix.codecs.without_pattern`): written into the exported weights. In the stage `pix` the losses see the
+    result of that, so that none of them rewards a pattern; in the others it is no part of the training. 0 as in the
     paper."""
 
 
@@ -200,7 +207,8 @@ class AdversarialConfig(JudgedConfig):
     distill_weight: float = 1.0
     """Weight of the L1 distance to the teacher."""
     backbone: Backbone = "gendr"
-    """Whose frozen features the discriminator sees."""
+    """Whose frozen features the discriminator sees. "start", in the stage `pix` alone: those of the weights in `--start`;
+    a GenDR-Adc whose first layer was fitted to latents hears little of what these leave out."""
     truth_weight: float = 0.0
     """Weight of `|y_gt - y_stu|_1` (or of the latents', where the student writes latents)."""
     real: RealImage = "teacher"
@@ -216,16 +224,14 @@ class AdversarialConfig(JudgedConfig):
 class AdcConfig(AdversarialConfig):
     """Stage I: `L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu))` (arXiv 2602.10630)."""
 
-
 @dataclass(frozen=True, kw_only=True)
 class FinestConfig(StageConfig):
     """GenDR-Pix's finest level alone, its weights shared between the quarters of a patch: a fast start for `pix`."""
 
     start: str = ""
     """Folder or hub id of a GenDR-Pix whose finest level is to go on; the rest loses its say. Empty: random weights."""
-    truth_weight: float = 1.0
-    """Weight of `|y_gt - y_stu|_1`."""
-    mfs_weight: float = 0.1
+    padded_probability: float = 0.0
+    """Share of the steps in which the network restores pictures padded by random offsets, as in `PixConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +269,8 @@ class PixConfig(AdversarialConfig):
         low, high = self.perceptual_zoom
         if not 0.0 < low <= high <= 1.0:
             raise ValueError(f"perceptual_zoom is {low} {high}, expected 0 < low <= high <= 1.")
+        if self.backbone == "start" and not self.start:
+            raise ValueError('backbone is "start" and nothing is started from: pass --start, or take "adc".')
         if not 0.0 <= self.padded_probability <= 1.0:
             raise ValueError(f"padded_probability is {self.padded_probability}, expected 0 to 1.")
 

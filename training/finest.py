@@ -27,7 +27,7 @@ from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import FinestConfig
 from training.data import open_crops
-from training.losses import l1_loss, mfs_loss
+from training.losses import l1_loss, through_padding
 from training.run import Run
 from training.validation import held_out, validate
 
@@ -242,14 +242,14 @@ def train(config: FinestConfig) -> Path:
     # Loop
     for step, batch in run.batches(crops, first_step):
         with run.computing(finest):
-            restored = finest(batch["lq"]).float()
-            truth, mfs = l1_loss(restored, batch["hq"]), mfs_loss(restored, batch["hq"], 1)
-            loss = config.truth_weight * truth + config.mfs_weight * mfs
-            run.update(loss, optimizer, finest.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+            indices = batch["index"].tolist()
+            restored = through_padding(finest, batch["lq"], step, indices, loop.seed, config.padded_probability)
+            truth = l1_loss(restored.float(), batch["hq"])
+            run.update(truth, optimizer, finest.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
         if not accelerator.sync_gradients:
             continue
         ema.step(finest.parameters())
-        run.report(bar, step + 1, {"truth": truth.detach(), "mfs": mfs.detach()})
+        run.report(bar, step + 1, {"truth": truth.detach()})
         if run.due(step + 1, loop.sample_every):
             own = accelerator.unwrap_model(finest)
             with averaged(ema, own):

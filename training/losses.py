@@ -5,7 +5,7 @@ Pictures are (B, 3, H, W) float in [-1, 1]; latents (B, C, h, w); logits any sha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -100,6 +100,16 @@ def randpad(y: Tensor, offsets: Sequence[Offset]) -> Tensor:
 def unpad(y: Tensor, offsets: Sequence[Offset], height: int, width: int) -> Tensor:
     """The inverse of `randpad`: (B, 3, H+8, W+8) => (B, 3, height, width)."""
     return torch.cat([crop(sample[None], offset, height, width) for sample, offset in zip(y, offsets, strict=True)])
+
+
+def through_padding(
+    student: Callable[[Tensor], Tensor], x: Tensor, step: int, indices: Sequence[int], seed: int, probability: float
+) -> Tensor:
+    """What the student makes of (B, 3, H, W), seen padded in a share of the steps (`draw_padding`): the same shape."""
+    padding = draw_padding(step, indices, seed, probability)
+    if padding is None:
+        return student(x)
+    return unpad(student(randpad(x, padding)), padding, *x.shape[-2:])
 
 
 @lru_cache(maxsize=16)

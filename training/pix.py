@@ -18,7 +18,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from gendrpix.attention import set_attention
-from gendrpix.codecs import LatentCodec, PixelCodec
+from gendrpix.codecs import LatentCodec, PixelCodec, without_pattern
 from gendrpix.networks import predict, replace_conv_out
 from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
@@ -32,14 +32,13 @@ from training.leastsquares import fit_conv_out
 from training.losses import (
     discriminator_loss,
     draw_offsets,
-    draw_padding,
     draw_zoom,
     generator_loss,
     l1_loss,
     mfs_loss,
     positives,
     randpad,
-    unpad,
+    through_padding,
     zoomed,
 )
 from training.perceptual import build_perceptual_loss
@@ -76,9 +75,10 @@ def train(config: PixConfig) -> Path:
     set_attention(unet, "auto", spec.window_tokens, far=spec.window_sees_far)
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
-        """Pixels => restored pixels."""
+        """Pixels => restored pixels, as the exported pipeline restores them."""
         hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=form)
-        return pixel_grid.decode(hidden)
+        restored = pixel_grid.decode(hidden)
+        return without_pattern(restored, pixels, config.pattern_tokens) if config.pattern_tokens else restored
 
     def teach(pixels: Tensor) -> Tensor:
         """Pixels => the teacher's restoration."""
@@ -110,6 +110,8 @@ def train(config: PixConfig) -> Path:
     if config.share_quarters:
         share_gradients(unet)
     seen = adc.unet if config.backbone == "adc" else teacher.unet
+    if config.backbone == "start":
+        seen = copy.deepcopy(unet)
     if loop.gradient_checkpointing:
         for differentiated in (unet, seen):
             differentiated.enable_gradient_checkpointing()
@@ -121,8 +123,8 @@ def train(config: PixConfig) -> Path:
     perceptual_loss = build_perceptual_loss(config.perceptual, teacher.vae, device)
 
     def judged_maps(y: Tensor) -> list[Tensor]:
-        """Pixels => the discriminator backbone's feature maps: of U8(y) for GenDR-Adc, of E(y) for GenDR."""
-        maps: list[Tensor] = features((pixel_grid if config.backbone == "adc" else latents).encode(y))
+        """Pixels => the discriminator backbone's feature maps: of E(y) for GenDR, else of U8(y)."""
+        maps: list[Tensor] = features((latents if config.backbone == "gendr" else pixel_grid).encode(y))
         return maps
 
     # Optimisers
@@ -151,11 +153,9 @@ def train(config: PixConfig) -> Path:
 
             # Generator phase
             keep_trainable(heads, trainable=False)
-            padding = draw_padding(step, indices, loop.seed, config.padded_probability)
-            x = batch["lq"] if padding is None else randpad(batch["lq"], padding)
-            y_student = student(x, prompts[negative.long()]).float()
-            if padding is not None:
-                y_student = unpad(y_student, padding, *batch["lq"].shape[-2:])
+            restore = partial(student, prompt=prompts[negative.long()])
+            padding = (step, indices, loop.seed, config.padded_probability)
+            y_student = through_padding(restore, batch["lq"], *padding).float()
             distill, truth = l1_loss(y_student, y_teacher), l1_loss(y_student, y_truth)
             reference = y_truth if config.real == "truth" else y_teacher
             mfs = mfs_loss(y_student, reference, config.mfs_radius)
