@@ -94,13 +94,14 @@ def without_pattern(restored: Tensor, given: Tensor, tokens: int) -> Tensor:
 
 def _repeated(added: Tensor, tokens: int) -> Tensor:
     """What `tokens` x `tokens` patches around each of (B, h, w, 3, 64) have in common beyond chance: the same shape."""
-    mean = _mean_around(added.flatten(3), tokens).unflatten(3, (3, PATCH**2))
+    mean: Tensor = _mean_around(added.flatten(3), tokens).unflatten(3, (3, PATCH**2))
     energy = torch.linalg.vecdot(mean, mean)  # (B, h, w, 3)
     variance = (_mean_around(torch.linalg.vecdot(added, added), tokens) - energy).clamp_min(0)
     rows, columns = (_count_around(size, tokens, energy.device) for size in energy.shape[1:3])
     by_chance = variance / (rows[:, None] * columns)[..., None]
     kept = (1 - by_chance / energy.clamp_min(torch.finfo(energy.dtype).tiny)).clamp_min(0)
-    return mean * kept[..., None]
+    repeated: Tensor = mean * kept[..., None]
+    return repeated
 
 
 def _mean_around(maps: Tensor, tokens: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from gendrpix.pipelines import load_restorer
 from tests.models import tiny_autoencoder, tiny_pipeline
 from training.bundle import STAGES, BundleConfig, bundle
 from training.config import PRESETS
+from training.history import describe_degradation, describe_losses
 
 
 @pytest.fixture
@@ -93,3 +95,22 @@ def test_the_photos_are_named_beside_the_weights(runs: Path, tmp_path: Path) -> 
     with pytest.raises(ValueError, match="--attribution a CSV"):
         bundle(BundleConfig(runs=runs, out=tmp_path / "other", attribution=tmp_path / "none.csv"))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"data": {"degradation": "none"}, "l1_weight": 1}, "none"),
+        ({"data": {"degradation": "photo", "scale": 4}}, "`photo`, x4"),
+        (
+            {"data": {"degradation": "photo", "scale": 4, "negative_probability": 0.5}, "l1_weight": 1},
+            "`photo`, x4, of 50% of the crops",
+        ),
+    ],
+)
+def test_an_autoencoders_degradation_is_told_with_its_share(settings: dict[str, Any], told: str) -> None:
+    assert describe_degradation(settings) == told
+
+
+def test_a_stage_without_weights_of_terms_has_the_truth_alone() -> None:
+    assert describe_losses({"padded_probability": 0.5}) == "the truth alone"

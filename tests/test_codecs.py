@@ -91,7 +91,9 @@ def test_the_pattern_is_the_shrunk_local_mean_of_each_position_first_of_wide_the
     torch_rng = torch.Generator().manual_seed(1)
     restored, given = torch.randn(2, 1, 3, 64, 96, generator=torch_rng).unbind()
     restored = restored + 0.5 * torch.randn(1, 3, 8, 8, generator=torch_rng).tile(1, 1, 8, 12)
-    added = (restored - given)[0].double().numpy().reshape(3, 8, 8, 12, 8).transpose(0, 1, 3, 2, 4).reshape(3, 8, 12, 64)
+    added = (
+        (restored - given)[0].double().numpy().reshape(3, 8, 8, 12, 8).transpose(0, 1, 3, 2, 4).reshape(3, 8, 12, 64)
+    )
     added = added - added.mean(axis=-1, keepdims=True)
     total = np.zeros_like(added)
     for reach in (WIDER * tokens // 2, tokens // 2):

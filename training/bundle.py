@@ -13,7 +13,14 @@ from gendrpix.vetting import write_sums
 from gendrpix.weights import load_autoencoder
 from gendrpix.writing import write_text
 from training.checkpoint import replace_saved
-from training.history import describe_losses, describe_phase, describe_trunks, find_phases, read_settings
+from training.history import (
+    describe_degradation,
+    describe_losses,
+    describe_phase,
+    describe_trunks,
+    find_phases,
+    read_settings,
+)
 
 STAGES = {"autoencoder": "autoencoder", "gendr": "teacher", "gendr-adc": "adc", "gendr-pix": "pix"}
 """Folder in the bundle => stage, and folder in the runs."""
@@ -127,7 +134,7 @@ def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters:
         preset=settings["preset"],
         parameters=parameters / 1e6,
         data=config.data,
-        degradation="none" if name == "autoencoder" else f"`{data['degradation']}`, x{data['scale']}",
+        degradation=describe_degradation(settings),
         steps=loop["steps"],
         batch=loop["batch"] * loop["accumulate"],
         crop_px=data["crop_px"],

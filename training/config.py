@@ -207,8 +207,8 @@ class AdversarialConfig(JudgedConfig):
     distill_weight: float = 1.0
     """Weight of the L1 distance to the teacher."""
     backbone: Backbone = "gendr"
-    """Whose frozen features the discriminator sees. "start", in the stage `pix` alone: those of the weights in `--start`;
-    a GenDR-Adc whose first layer was fitted to latents hears little of what these leave out."""
+    """Whose frozen features the discriminator sees. "start", in the stage `pix` alone: those of the weights in
+    `--start`; a GenDR-Adc whose first layer was fitted to latents hears little of what these leave out."""
     truth_weight: float = 0.0
     """Weight of `|y_gt - y_stu|_1` (or of the latents', where the student writes latents)."""
     real: RealImage = "teacher"
@@ -223,6 +223,7 @@ class AdversarialConfig(JudgedConfig):
 @dataclass(frozen=True, kw_only=True)
 class AdcConfig(AdversarialConfig):
     """Stage I: `L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu))` (arXiv 2602.10630)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinestConfig(StageConfig):
@@ -314,7 +315,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     "teacher": {
         "mini": TeacherConfig(
             preset="mini",
-            pattern_tokens=17,
+            pattern_tokens=5,
             loop=_mini(1500, learning_rate=4e-4),
         ),
         "sd21": TeacherConfig(
@@ -332,7 +333,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     },
     "adc": {
         "mini": AdcConfig(
-            preset="mini", truth_weight=0.5, fit_crops=256, pattern_tokens=17, loop=_mini(1000, learning_rate=3e-4)
+            preset="mini", truth_weight=0.5, fit_crops=256, pattern_tokens=5, loop=_mini(1000, learning_rate=3e-4)
         ),
         "sd21": AdcConfig(preset="sd21", model="sd21", discriminator_learning_rate=1e-5, data=_SD21_DATA, loop=_sd21()),
     },
@@ -352,7 +353,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             fit_crops=512,
             finish_crops=1024,
             padded_probability=0.5,
-            pattern_tokens=9,
+            pattern_tokens=7,
             loop=_mini(2000, learning_rate=3e-4),
         ),
         "sd21": PixConfig(

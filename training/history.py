@@ -53,12 +53,21 @@ def describe_phase(name: str, settings: Mapping[str, Any]) -> str:
         return f"`{name}`: {describe_record(settings[RECORD])}"
     loop, data, start = settings["loop"], settings["data"], str(settings.get("start", ""))
     begun = "" if start in NEW_WEIGHTS else f", continuing `{_named(start)}`"
-    degraded = "" if "l1_weight" in settings else f", degradation `{data['degradation']}`"
+    degraded = f", degradation {describe_degradation(settings)}"
     crops = f"{loop['batch'] * loop['accumulate']} crops of {data['crop_px']} px"
     return (
         f"`{name}`: {loop['steps']:,} steps of {crops}, peak "
         f"learning rate {loop['learning_rate']:g}{degraded}{begun}; {describe_losses(settings)}."
     )
+
+
+def describe_degradation(settings: Mapping[str, Any]) -> str:
+    """The preset and the scale; of the autoencoder, which reconstructs, the share of the crops that are degraded."""
+    data = settings["data"]
+    if data["degradation"] == "none":
+        return "none"
+    share = f", of {data['negative_probability']:.0%} of the crops" if "l1_weight" in settings else ""
+    return f"`{data['degradation']}`, x{data['scale']}{share}"
 
 
 def _named(start: str) -> str:
@@ -68,7 +77,7 @@ def _named(start: str) -> str:
 
 
 def describe_losses(settings: Mapping[str, Any]) -> str:
-    """The loss terms with their weights; those that the settings switch off are left out."""
+    """The loss terms with their weights; those that the settings switch off are left out. `finest` has no weights."""
     weights = {
         key.removesuffix("_weight"): value for key, value in settings.items() if key.endswith("_weight") and value
     }
@@ -85,7 +94,7 @@ def describe_losses(settings: Mapping[str, Any]) -> str:
     elif "adversarial" in weights:
         real = settings.get("real", "truth")  # the teacher's stage knows no other
         weights[f"adversarial (features of {settings['backbone']}, real: {real})"] = weights.pop("adversarial")
-    return ", ".join(f"{key} {value:g}" for key, value in weights.items())
+    return ", ".join(f"{key} {value:g}" for key, value in weights.items()) or "the truth alone"
 
 
 def describe_trunks(phases: Mapping[str, Mapping[str, Any]]) -> str:
