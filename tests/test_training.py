@@ -124,8 +124,22 @@ def test_a_decoder_can_learn_alone_and_the_latents_stay(tmp_path: Path, photos: 
 @pytest.mark.usefixtures("tiny")
 def test_a_decoder_alone_needs_an_encoder(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = stage_words("autoencoder", tmp_path, photos, tmp_path / "run", steps=1)
-    assert main([*words, "--decoder-only"]) == 1
-    assert "pass --start with an autoencoder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--decoder-only"])
+    assert "pass --start with an autoencoder" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_discriminator_on_the_starts_features(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family = save_tiny_family(tmp_path / "family", ("gendr", "gendr-adc", "gendr-pix"))
+    words = [*stage_words("pix", family, photos, tmp_path / "run", steps=1), "--backbone", "start"]
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "nothing is started from" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert main([*words, "--start", str(family / "gendr-pix")]) == 0
+    assert (tmp_path / "run/weights/gendr-pix/model_index.json").is_file()
 
 
 @pytest.mark.usefixtures("tiny")
