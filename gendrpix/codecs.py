@@ -83,8 +83,10 @@ def without_pattern(restored: Tensor, given: Tensor, tokens: int) -> Tensor:
     whose expected square is the patches' variance over their number. So the mean is shrunk as James and Stein do
     (1961), by `max(0, 1 - variance / number / |mean|^2)`, and taken away: first over a neighbourhood WIDER times as
     wide, which tells a faint pattern from chance where a large picture repeats it often, then of what that has left
-    over the small one. Not part of the paper.
+    over the small one. With `tokens` 0 nothing is taken. Not part of the paper.
     """
+    if not tokens:
+        return restored
     added = F.pixel_unshuffle(restored - given, PATCH).unflatten(1, (3, PATCH**2)).permute(0, 3, 4, 1, 2).contiguous()
     added = added - added.mean(dim=-1, keepdim=True)  # (B, h, w, 3, 64)
     wide = _repeated(added, WIDER * tokens)

@@ -329,9 +329,7 @@ class RestorerPipeline(DiffusionPipeline):
         restored = self._writer.decode(
             predict(self.unet, given, prompts, timestep=self.config.timestep, form=self.config.form)
         )
-        if self.config.pattern_tokens:
-            restored = without_pattern(restored, pixels, self.config.pattern_tokens)
-        return restored
+        return without_pattern(restored, pixels, self.config.pattern_tokens)
 
 
 def check_format(version: int) -> None:

@@ -53,11 +53,11 @@ def describe_phase(name: str, settings: Mapping[str, Any]) -> str:
         return f"`{name}`: {describe_record(settings[RECORD])}"
     loop, data, start = settings["loop"], settings["data"], str(settings.get("start", ""))
     begun = "" if start in NEW_WEIGHTS else f", continuing `{_named(start)}`"
-    degraded = f", degradation {describe_degradation(settings)}"
     crops = f"{loop['batch'] * loop['accumulate']} crops of {data['crop_px']} px"
     return (
         f"`{name}`: {loop['steps']:,} steps of {crops}, peak "
-        f"learning rate {loop['learning_rate']:g}{degraded}{begun}; {describe_losses(settings)}."
+        f"learning rate {loop['learning_rate']:g}, degradation {describe_degradation(settings)}{begun}; "
+        f"{describe_losses(settings)}."
     )
 
 

@@ -77,8 +77,7 @@ def train(config: PixConfig) -> Path:
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored pixels, as the exported pipeline restores them."""
         hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=form)
-        restored = pixel_grid.decode(hidden)
-        return without_pattern(restored, pixels, config.pattern_tokens) if config.pattern_tokens else restored
+        return without_pattern(pixel_grid.decode(hidden), pixels, config.pattern_tokens)
 
     def teach(pixels: Tensor) -> Tensor:
         """Pixels => the teacher's restoration."""
@@ -154,8 +153,9 @@ def train(config: PixConfig) -> Path:
             # Generator phase
             keep_trainable(heads, trainable=False)
             restore = partial(student, prompt=prompts[negative.long()])
-            padding = (step, indices, loop.seed, config.padded_probability)
-            y_student = through_padding(restore, batch["lq"], *padding).float()
+            y_student = through_padding(
+                restore, batch["lq"], step, indices, loop.seed, config.padded_probability
+            ).float()
             distill, truth = l1_loss(y_student, y_teacher), l1_loss(y_student, y_truth)
             reference = y_truth if config.real == "truth" else y_teacher
             mfs = mfs_loss(y_student, reference, config.mfs_radius)
