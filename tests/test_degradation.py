@@ -26,7 +26,7 @@ from training.degradation import (
     sample_rng,
     sharpen,
 )
-from training.steps import Blur, Jpeg, Noise, Resize, blur_kernel, convolve, resized, trimmed
+from training.steps import Blur, Jpeg, Noise, Resize, Sharpen, blur_kernel, convolve, resized, sharpened, trimmed
 
 DRAWS = 10_000
 Plans = dict[str, list[DegradationPlan]]
@@ -183,6 +183,7 @@ def check_quality(qualities: Sequence[int], limits: tuple[int, int]) -> None:
     [
         ("mild", 0.25, 0.5, {"iso", "aniso"}, 1.2),
         ("photo", 0.2, 0.8, {"iso", "aniso", "generalized_iso", "plateau_iso"}, 3.0),
+        ("camera", 0.2, 0.8, {"iso", "aniso", "generalized_iso", "plateau_iso"}, 3.0),
     ],
 )
 def test_the_small_models_presets_are_single_order_and_partly_plain(
@@ -190,8 +191,9 @@ def test_the_small_models_presets_are_single_order_and_partly_plain(
 ) -> None:
     mild = plans[name]
     plain = (Resize(factor=1.0, divisor=4, filter="bicubic", antialias=True),)
-    # a damaged draw may come out empty of damage too: no blur, bicubic, no noise, no JPEG
-    assert_share([plan.steps == plain for plan in mild], clean + (1 - clean) * (1 - blurred) / 3 * 0.6 * 0.5)
+    # a damaged draw may come out empty of damage too: no blur, bicubic, no noise, no sharpening, no JPEG
+    idle = (1 - blurred) / 3 * 0.6 * 0.5 * (0.4 if name == "camera" else 1)
+    assert_share([plan.steps == plain for plan in mild], clean + (1 - clean) * idle)
     steps = [step for plan in mild for step in plan.steps]
     blurs = [step for step in steps if isinstance(step, Blur)]
     noises = [step for step in steps if isinstance(step, Noise)]
@@ -205,6 +207,17 @@ def test_the_small_models_presets_are_single_order_and_partly_plain(
     check_quality([jpeg.quality for jpeg in jpegs], (60, 95))
     assert all(sum(isinstance(s, Resize) for s in plan.steps) == 1 for plan in mild)
     assert all(step.antialias for step in steps if isinstance(step, Resize))
+
+
+def test_a_camera_sharpens_behind_the_noise_and_before_jpeg(plans: Plans) -> None:
+    assert not any(isinstance(step, Sharpen) for plan in plans["photo"] for step in plan.steps)
+    found = [plan.steps for plan in plans["camera"] if any(isinstance(step, Sharpen) for step in plan.steps)]
+    assert_share([True] * len(found) + [False] * (DRAWS - len(found)), 0.8 * 0.6)
+    order = (Blur, Resize, Noise, Sharpen, Jpeg)
+    assert all([*steps] == sorted(steps, key=lambda step: order.index(type(step))) for steps in found)
+    sharpenings = [step for steps in found for step in steps if isinstance(step, Sharpen)]
+    assert_uniform([step.sigma for step in sharpenings], 0.5, 1.5)
+    assert_uniform([step.amount for step in sharpenings], 0.2, 1.6)
 
 
 def test_bicubic_never_does_more(plans: Plans) -> None:
@@ -375,6 +388,18 @@ def test_sharpening_raises_edges_and_leaves_flat_parts() -> None:
 
 
 # Errors -----------------------------------------------------------------------------------------------------
+
+
+def test_a_cameras_sharpening_against_numpy_leaves_halos() -> None:
+    edge = torch.full((1, 3, 9, 40), 0.3)
+    edge[..., 20:] = 0.7
+    result = sharpened(edge, Sharpen(sigma=1.0, amount=0.8))[0, 0, 4].double().numpy()
+    taps = np.exp(-0.5 * np.arange(-3, 4) ** 2.0)
+    blurred = np.convolve(np.pad(edge[0, 0, 4].double().numpy(), 3, mode="edge"), taps / taps.sum(), mode="valid")
+    expected = edge[0, 0, 4].double().numpy() * 1.8 - 0.8 * blurred
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+    assert result[19] < 0.25 and result[20] > 0.75 and abs(result[5] - 0.3) < 1e-6
+    assert sharpened(torch.rand(1, 3, 8, 8), Sharpen(sigma=0.5, amount=50.0)).abs().max() <= 1
 
 
 def test_errors_say_what_was_got() -> None:

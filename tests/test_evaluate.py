@@ -17,7 +17,8 @@ from gendrpix.measure import grid_score
 from gendrpix.pipelines import load_restorer
 from tests.models import TINY, save_tiny_family
 from training.__main__ import main
-from training.cases import degraded_cases, paired_cases, photo_cases
+from training.cases import Degrading, degraded_cases, held_out_cases, paired_cases, photo_cases
+from training.data import PhotoFolder
 from training.degradation import degrade, find_preset
 from training.evaluate import EvaluateConfig, evaluate
 from training.sheets import find_crop, pick_pictures, plot_intervals
@@ -128,13 +129,31 @@ def test_a_metric_missing_for_some_pictures_is_averaged_over_the_others_and_said
 
 def test_truths_are_cropped_to_the_scale_and_degraded_by_seed_and_number(tmp_path: Path) -> None:
     photos = write_photos(tmp_path, {"a": (66, 49), "b": (40, 43)})
-    cases = degraded_cases(photos, degradation="mild", seed=3)
+    cases = degraded_cases(photos, Degrading(degradation="mild", seed=3))
     second = cases.open("b")
     expected = open_picture(photos / "b.png").color[..., :40, :40]
     assert torch.equal(second.truth.color, expected)
     assert torch.equal(second.photo.color, degrade(expected, find_preset("mild"), 3, 1))
     assert second.photo.color.shape[-2:] == (10, 10)
     assert torch.equal(cases.spread(1).only({"a"}).open("a").photo.color, cases.open("a").photo.color)
+
+
+def test_held_out_photos_are_those_that_training_does_not_see_and_may_be_cropped(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path, dict.fromkeys("abcdefghij", (100, 90)))
+    seen = {path.stem for path in PhotoFolder(photos, part="train").paths}
+    cases = held_out_cases(photos, Degrading(degradation="bicubic", most_px=70))
+    assert set(cases.loaders) == set("abcdefghij") - seen and len(cases) == 1
+    (case,) = cases
+    whole = open_picture(photos / f"{case.name}.png").color
+    assert torch.equal(case.truth.color, whole[..., 11:79, 16:84])
+    assert "the middle 70 px" in cases.label
+    config = EvaluateConfig(
+        out=tmp_path / "out", held_out=photos, most_px=64, restorers=("bicubic",), metrics=FAST, crops=0
+    )
+    evaluate(config)
+    assert {(row["picture"], row["width_px"]) for row in rows_of(tmp_path / "out")} == {(case.name, "64")}
+    with pytest.raises(ValueError, match="most_px is -1"):
+        dataclasses.replace(config, most_px=-1)
 
 
 def test_a_subset_is_spread_over_the_names(tmp_path: Path) -> None:
@@ -296,7 +315,9 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             evaluate(EvaluateConfig(**{**plain, **changes}))
         assert not (tmp_path / "out").exists()
-    with pytest.raises(ValueError, match="exactly one of --truths, --pairs and --photos; got truths and pairs"):
+    with pytest.raises(
+        ValueError, match="exactly one of --truths, --held-out, --pairs and --photos; got truths and pairs"
+    ):
         EvaluateConfig(out=tmp_path, truths=peer, pairs=pairs)
     evaluate(EvaluateConfig(**plain, outputs=(f"Peer={peer}",), common=True))
     assert {row["picture"] for row in rows_of(tmp_path / "out")} == {"a"}

@@ -24,9 +24,8 @@ from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from gendrpix.weights import find_restorer_folder
 from gendrpix.writing import make_folder, write_text
 from training import pix
-from training.cases import Cases, degraded_cases, degraded_pictures
+from training.cases import Cases, Degrading, degraded_cases, held_out_cases
 from training.config import PRESETS, DataConfig, PixConfig
-from training.data import PhotoFolder
 from training.entrants import Entrant, make_entrants
 from training.evaluate import score_all
 from training.evaluate_report import make_headings
@@ -184,11 +183,10 @@ def _check_spec(config: AblateConfig) -> None:
 
 def open_cases(config: AblateConfig) -> Cases:
     """The truths to evaluate on, degraded as in training."""
-    how: dict[str, Any] = {"degradation": config.data.degradation, "seed": config.seed, "scale": config.data.scale}
+    how = Degrading(degradation=config.data.degradation, seed=config.seed, scale=config.data.scale)
     if config.truths is not None:
-        return degraded_cases(config.truths, **how).spread(config.pictures)
-    photos = PhotoFolder(config.data.folder, shortest_px=config.data.crop_px, memory_bytes=0, part="held-out")
-    return degraded_pictures(photos.paths, "held-out photos", **how).spread(config.pictures)
+        return degraded_cases(config.truths, how).spread(config.pictures)
+    return held_out_cases(config.data.folder, how, shortest_px=config.data.crop_px).spread(config.pictures)
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------

@@ -2,28 +2,76 @@
 
 It reconstructs clean crops and, in the share `data.negative_probability`, degraded ones: what a restorer writes is
 smoother than a photo, and a decoder that never met smooth pictures writes a pattern of 8 pixels into them.
+
+With a `restorer` its decoder learns, in that share, to decode to the truth what a frozen GenDR makes of degraded crops,
+and may be judged there by the terms of pictures: the latents stay, and GenDR and GenDR-Adc come out sharper.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderDC
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gendrpix.codecs import LatentCodec
-from gendrpix.networks import build_autoencoder
+from gendrpix.attention import set_attention
+from gendrpix.codecs import LatentCodec, without_pattern
+from gendrpix.networks import build_autoencoder, predict
+from gendrpix.pipelines import GenDRPipeline
 from gendrpix.specs import find_model
 from training.average import Average, averaged
-from training.checkpoint import export, finished, load_trained_autoencoder
+from training.checkpoint import export, finished, load_trained, load_trained_autoencoder
 from training.config import AutoencoderConfig
 from training.data import Crops, open_crops
-from training.losses import mfs_loss
+from training.losses import mfs_loss, positives
+from training.perceptual import build_perceptual_loss, encoder_maps
+from training.picture_terms import PictureTerms, Shown
 from training.principal import principal_components, start_from_components
-from training.run import Run
+from training.run import Run, keep_trainable
 from training.validation import held_out, validate
+
+
+class Autoencoding(nn.Module):
+    """The autoencoder as it is trained: what it makes of pixels, of which some go through a restorer on the way."""
+
+    def __init__(self, autoencoder: AutoencoderDC, restorer: GenDRPipeline | None) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self._codec = LatentCodec(autoencoder)
+        self._restorer = restorer  # no module of this one: it is neither trained nor saved
+
+    def forward(self, clean: Tensor, degraded: Tensor, chosen: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] twice, and (B,) bool: whose degraded picture is to be decoded; => the same shape.
+
+        The chosen ones' latents are the restorer's, where there is one, and the result is without the pattern that
+        the restorer will take away.
+        """
+        marked = chosen[:, None, None, None]
+        pixels = torch.where(marked, degraded, clean)
+        if self._restorer is None:
+            decoded: Tensor = self.autoencoder(pixels).sample
+            return decoded
+        with torch.no_grad():
+            latents = self._codec.encode(pixels)
+            if chosen.any():
+                latents[chosen] = self._restored(latents[chosen]).to(latents.dtype)
+        decoded = self._codec.decode(latents)
+        tokens = self._restorer.config.pattern_tokens
+        return torch.where(marked, without_pattern(decoded, degraded, tokens), decoded)
+
+    def restore(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] => what becomes of them where all are chosen."""
+        result: Tensor = self(pixels, pixels, torch.ones(len(pixels), dtype=torch.bool, device=pixels.device))
+        return result
+
+    def _restored(self, z: Tensor) -> Tensor:
+        """Latents of degraded pictures => the restorer's."""
+        assert self._restorer is not None
+        settings, prompt = self._restorer.config, self._restorer.prompts[:1].to(z.device)
+        return predict(self._restorer.unet, z, prompt, timestep=settings.timestep, form=settings.form)
 
 
 def train(config: AutoencoderConfig) -> Path:
@@ -31,24 +79,31 @@ def train(config: AutoencoderConfig) -> Path:
     # Set-up
     run = Run(config, "autoencoder")
     accelerator, loop = run.accelerator, config.loop
+    device = accelerator.device
     torch.manual_seed(loop.seed)
 
     # Data
     crops, held_out_crops = open_crops(config.data, seed=loop.seed)
-    checked = held_out(held_out_crops, 16, accelerator.device)
-    checked["lq"] = checked["hq"]  # what is judged is how well a photo comes back
+    checked = held_out(held_out_crops, 16, device)
+    if not config.restorer:
+        checked["lq"] = checked["hq"]  # what is judged is how well a photo comes back
 
-    # Model
-    model = _start(config)
+    # Models
+    autoencoder = _start(config)
     if config.start == "principal" and run.fresh:
-        _start_from_principal_components(model, crops, config.start_crops)
-    model.to(accelerator.device, memory_format=torch.channels_last)
+        _start_from_principal_components(autoencoder, crops, config.start_crops)
+    autoencoder.to(device, memory_format=torch.channels_last)
+    model: nn.Module = Autoencoding(autoencoder, _restorer(config, autoencoder, device))
     ema = Average(model, loop.ema_decay)
+    maps = partial(encoder_maps, autoencoder.encoder) if config.backbone == "encoder" else None
+    widths = [one.shape[1] for one in maps(checked["hq"][:1])] if maps else []
+    perceptual_loss = build_perceptual_loss(config.perceptual, autoencoder, device)
+    picture_terms = PictureTerms(config, run, perceptual_loss, maps, widths)
 
     # Optimiser
     optimizer = run.optimizer(model.parameters())
     model, optimizer = accelerator.prepare(model, optimizer)
-    accelerator.register_for_checkpointing(ema)
+    accelerator.register_for_checkpointing(ema, *picture_terms.states)
 
     # Resume
     first_step = run.resume()
@@ -56,32 +111,43 @@ def train(config: AutoencoderConfig) -> Path:
 
     # Loop
     for step, batch in run.batches(crops, first_step):
-        pixels = torch.where(batch["negative"][:, None, None, None], batch["lq"], batch["hq"])
+        chosen, target = batch["negative"], batch["hq"]
+        if not config.restorer:
+            target = torch.where(chosen[:, None, None, None], batch["lq"], target)
         with run.computing(model):
-            output: Tensor = model(pixels).sample.float()
-            l1, l2 = F.l1_loss(output, pixels), F.mse_loss(output, pixels)
-            mfs = mfs_loss(output, pixels)
+            # Generator phase
+            output = model(batch["hq"], batch["lq"], chosen).float()
+            l1, l2 = F.l1_loss(output, target), F.mse_loss(output, target)
+            mfs = mfs_loss(output, target)
             loss = config.l1_weight * l1 + config.l2_weight * l2 + config.mfs_weight * mfs
-            run.update(loss, optimizer, model.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+            weights = positives(~chosen, 1 - config.data.negative_probability)
+            shown = Shown(step, batch["index"].tolist(), chosen, weights)
+            by_sight, terms = picture_terms.generator(output, target, shown)
+            lr = run.learning_rate_at(step, loop.learning_rate)
+            run.update(loss + by_sight, optimizer, model.parameters(), lr, step)
+
+            # Discriminator phase
+            terms |= picture_terms.discriminator(target, shown)
         if not accelerator.sync_gradients:
             continue
         ema.step(model.parameters())
-        run.report(bar, step + 1, {"l1": l1, "l2": l2, "mfs": mfs})
+        run.report(bar, step + 1, {"l1": l1.detach(), "l2": l2.detach(), "mfs": mfs.detach(), **terms})
 
         if run.due(step + 1, loop.sample_every):
-            with averaged(ema, accelerator.unwrap_model(model)):
-                figures = validate(lambda x: model(x).sample, checked, run.sample_picture(step + 1))
+            own = accelerator.unwrap_model(model)
+            with averaged(ema, own):
+                figures = validate(own.restore, checked, run.sample_picture(step + 1))
             run.judge(step + 1, figures)
         if run.due(step + 1, loop.checkpoint_every):
             run.save(step + 1)
 
     # Export
-    own = finished(accelerator, model, ema).to(accelerator.device)
+    own = finished(accelerator, model, ema).autoencoder.to(device)
     if not config.decoder_only:
         own.register_to_config(scaling_factor=_latent_scale(own, checked["hq"]))
-    weights = export(accelerator, {"autoencoder": own}, run.folder / "weights")
+    exported = export(accelerator, {"autoencoder": own}, run.folder / "weights")
     run.finish()
-    return weights
+    return exported
 
 
 def _start(config: AutoencoderConfig) -> AutoencoderDC:
@@ -94,6 +160,18 @@ def _start(config: AutoencoderConfig) -> AutoencoderDC:
     model.requires_grad_(True).train()
     model.encoder.requires_grad_(not config.decoder_only)
     return model
+
+
+def _restorer(config: AutoencoderConfig, autoencoder: AutoencoderDC, device: torch.device) -> GenDRPipeline | None:
+    """The frozen GenDR whose latents are to be decoded, if one is named."""
+    if not config.restorer:
+        return None
+    spec = find_model(config.model)
+    restorer = load_trained(GenDRPipeline, config.restorer, "--restorer", spec, vae=autoencoder)
+    keep_trainable(restorer.unet, trainable=False)
+    restorer.unet.to(device, memory_format=torch.channels_last)
+    set_attention(restorer.unet, "auto", spec.window_tokens, far=spec.window_sees_far)
+    return restorer
 
 
 def _start_from_principal_components(model: AutoencoderDC, crops: Crops, count: int) -> None:

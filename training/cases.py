@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from gendrpix.degrading import crop_clean
 from gendrpix.images import Picture, PictureError, find_pictures, open_picture, output_size
+from training.data import PhotoFolder
 from training.degradation import DegradationPreset, apply, draw, find_preset, sample_rng
 
 NAMED_AT_MOST = 5
@@ -65,38 +67,53 @@ class Cases:
         return dataclasses.replace(self, loaders=kept)
 
 
-def degraded_cases(folder: Path, *, degradation: str, seed: int = 0, scale: int = 4) -> Cases:
-    """Ground truths, cropped at bottom and right to multiples of `scale`, with their degraded twins.
+@dataclass(frozen=True, kw_only=True)
+class Degrading:
+    """How ground truths become cases: picture i gets the degradation that belongs to (seed, i), rounded to 8 bits."""
 
-    Picture i of the folder, by name, gets the degradation that belongs to (seed, i), rounded to 8 bits.
-    Raises ValueError for an unknown preset or a scale below 1.
-    """
-    return degraded_pictures(
-        list(named_pictures(folder).values()), folder.resolve().name, degradation=degradation, seed=seed, scale=scale
-    )
+    degradation: str
+    seed: int = 0
+    scale: int = 4
+    most_px: int = 0
+    """Take the middle of each truth, at most that many pixels a side; 0 takes the whole. Either way its sides are
+    cropped to multiples of `scale`."""
 
 
-def degraded_pictures(paths: Sequence[Path], label: str, *, degradation: str, seed: int = 0, scale: int = 4) -> Cases:
+def degraded_cases(folder: Path, how: Degrading) -> Cases:
+    """The ground truths of a folder, by name. Raises ValueError for an unknown preset or a scale below 1."""
+    return degraded_pictures(list(named_pictures(folder).values()), folder.resolve().name, how)
+
+
+def held_out_cases(folder: Path, how: Degrading, *, shortest_px: int = 64) -> Cases:
+    """The photos of a training folder that training holds out, as `degraded_cases`."""
+    photos = PhotoFolder(folder, shortest_px=shortest_px, memory_bytes=0, part="held-out")
+    return degraded_pictures(photos.paths, "held-out photos", how)
+
+
+def degraded_pictures(paths: Sequence[Path], label: str, how: Degrading) -> Cases:
     """`degraded_cases` of given files, whose names without suffix must differ."""
-    preset = find_preset(degradation)
+    preset, scale = find_preset(how.degradation), how.scale
     if scale < 1:
         raise ValueError(f"scale is {scale}; expected a whole number of at least 1.")
     loaders: dict[str, Callable[[], Case]] = {
-        path.stem: partial(_degraded, path, preset, seed, index, scale) for index, path in enumerate(paths)
+        path.stem: partial(_degraded, path, preset, index, how) for index, path in enumerate(paths)
     }
     if len(loaders) < len(paths):
         raise ValueError(f"Some pictures of {label} share a name; rename one of each pair.")
-    label = f"{label}, degraded x{scale} ({degradation}, seed {seed})"
+    part = f", the middle {how.most_px} px" if how.most_px else ""
+    label = f"{label}{part}, degraded x{scale} ({how.degradation}, seed {how.seed})"
     return Cases(label=label, scale=scale, loaders=loaders, has_truth=True)
 
 
-def _degraded(path: Path, preset: DegradationPreset, seed: int, index: int, scale: int) -> Case:
-    color = open_picture(path).color
+def _degraded(path: Path, preset: DegradationPreset, index: int, how: Degrading) -> Case:
+    color, scale = open_picture(path).color, how.scale
+    if how.most_px:
+        color = crop_clean(color, scale, how.most_px)
     height, width = (side - side % scale for side in color.shape[-2:])
     if min(height, width) < scale:
         raise PictureError(f"{path.name} is smaller than {scale} pixels; take it out of the folder.")
     truth = color[..., :height, :width].contiguous()
-    plan = draw(preset, sample_rng(seed, index), scale)
+    plan = draw(preset, sample_rng(how.seed, index), scale)
     return Case(
         name=path.stem, photo=Picture(color=apply(plan, truth)), truth=Picture(color=truth), plan=plan.describe()
     )

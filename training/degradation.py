@@ -12,6 +12,7 @@ Noise is counted in 8-bit steps, as published.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from training.steps import (
     KernelKind,
     Noise,
     Resize,
+    Sharpen,
     Step,
     blur_kernel,
     compressed,
@@ -35,6 +37,7 @@ from training.steps import (
     noisy,
     resized,
     sharpen,
+    sharpened,
     trimmed,
 )
 
@@ -152,6 +155,20 @@ class JpegRange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharpenRange:
+    """How a camera may sharpen its own picture."""
+
+    probability: float
+    sigma: Range
+    """In pixels of the reduced picture."""
+    amount: Range
+
+    def __post_init__(self) -> None:
+        _check_probability(probability=self.probability)
+        _check_range(1e-3, sigma=self.sigma, amount=self.amount)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pass:
     """Blur, resize, noise and JPEG, once each."""
 
@@ -171,6 +188,8 @@ class DegradationPreset:
     """At the clean picture's size; None for a single-order model."""
     second: Pass | None = None
     """Around the reduced size, its resize relative to that; may be None only where every sample is clean."""
+    sharpening: SharpenRange | None = None
+    """Behind the second pass, before the last JPEG."""
     final_sinc_probability: float = 0.0
     """A sinc filter with the last resize, before or after the second JPEG, equally often."""
     antialias: bool = False
@@ -182,6 +201,23 @@ class DegradationPreset:
         if self.second is None and (self.clean_probability < 1.0 or self.first is not None):
             raise ValueError(f"clean_probability is {self.clean_probability}, so a second pass is needed.")
 
+
+# What lenses and scans do: mild's noise and JPEG behind an optical blur of up to three pixels of the truth.
+_PHOTO = DegradationPreset(
+    clean_probability=0.2,
+    second=Pass(
+        blur=BlurRange(
+            probability=0.8,
+            sinc_probability=0.0,
+            kinds=(("iso", 0.5), ("aniso", 0.3), ("generalized_iso", 0.1), ("plateau_iso", 0.1)),
+            sigma=(0.2, 3.0),
+        ),
+        resize=ResizeRange(up=0.0, down=0.0, factor=(1.0, 1.0)),
+        noise=NoiseRange(probability=0.4, gaussian_probability=1.0, sigma_steps=(1.0, 8.0)),
+        jpeg=JpegRange(probability=0.5, quality=(60, 95)),
+    ),
+    antialias=True,
+)
 
 PRESETS: Mapping[str, DegradationPreset] = {
     "bicubic": DegradationPreset(),
@@ -198,21 +234,11 @@ PRESETS: Mapping[str, DegradationPreset] = {
         ),
         antialias=True,
     ),
-    # What cameras and scans do: mild's noise and JPEG behind an optical blur of up to three pixels of the truth.
-    "photo": DegradationPreset(
-        clean_probability=0.2,
-        second=Pass(
-            blur=BlurRange(
-                probability=0.8,
-                sinc_probability=0.0,
-                kinds=(("iso", 0.5), ("aniso", 0.3), ("generalized_iso", 0.1), ("plateau_iso", 0.1)),
-                sigma=(0.2, 3.0),
-            ),
-            resize=ResizeRange(up=0.0, down=0.0, factor=(1.0, 1.0)),
-            noise=NoiseRange(probability=0.4, gaussian_probability=1.0, sigma_steps=(1.0, 8.0)),
-            jpeg=JpegRange(probability=0.5, quality=(60, 95)),
-        ),
-        antialias=True,
+    "photo": _PHOTO,
+    # And what a camera does next: it sharpens, which leaves halos along edges. A network that has not met them takes
+    # a halo for detail and draws it.
+    "camera": dataclasses.replace(
+        _PHOTO, sharpening=SharpenRange(probability=0.6, sigma=(0.5, 1.5), amount=(0.2, 1.6))
     ),
     # AdcSR (arXiv 2411.13383): resize, noise, JPEG and the second blur's probability as published;
     # the shot noise is that of a public setting with the same numbers, the kernels are Real-ESRGAN's.
@@ -299,6 +325,10 @@ def draw(preset: DegradationPreset, rng: np.random.Generator, scale: int = 4) ->
         steps += draw_pass(preset.first, rng, 1, preset.antialias)
         steps += draw_jpeg(preset.first.jpeg, rng)
     steps += draw_pass(preset.second, rng, scale, preset.antialias)
+    sharpening = preset.sharpening
+    if sharpening is not None and rng.random() < sharpening.probability:
+        sigma, amount = float(rng.uniform(*sharpening.sigma)), float(rng.uniform(*sharpening.amount))
+        steps.append(Sharpen(sigma=sigma, amount=amount))
     last: list[Step] = [Resize(factor=1.0, divisor=scale, filter=draw_filter(rng), antialias=preset.antialias)]
     if rng.random() < preset.final_sinc_probability:
         size = KERNEL_SIZES_PX[int(rng.integers(len(KERNEL_SIZES_PX)))]
@@ -393,6 +423,8 @@ def apply(plan: DegradationPlan, image: Tensor) -> Tensor:
             pixels = resized(pixels, step, height, width)
         elif isinstance(step, Noise):
             pixels = noisy(pixels.clamp(0, 1), step, generator)
+        elif isinstance(step, Sharpen):
+            pixels = sharpened(pixels, step)
         else:
             pixels = compressed(pixels, step.quality)
     pixels = (pixels.clamp(0, 1) * STEPS).round() / STEPS

@@ -35,7 +35,7 @@ from training.config import (
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.finest import Finest
 from training.losses import discriminator_loss, generator_loss, l1_loss, randpad
-from training.perceptual import EncoderFeatureLoss
+from training.perceptual import EncoderFeatureLoss, encoder_maps
 from training.scores import Denoiser, ScoreDistillation
 
 GIBIBYTE = 1 << 30
@@ -130,11 +130,31 @@ def _autoencoder_step(
     config: AutoencoderConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept
 ) -> dict[str, nn.Module]:
     model: Any = _cast(build_autoencoder(spec), dtype)
-    pixels = _pixels(config, dtype)
+    model.encoder.requires_grad_(not config.decoder_only)
+    models: dict[str, nn.Module] = {"student": model}
+    if config.restorer:
+        models["restorer"] = _frozen_unet("gendr", spec, dtype)
+    judge = None
+    if config.backbone != "none" and config.adversarial_weight > 0:
+        widths = [one.shape[1] for one in encoder_maps(model.encoder, _pixels(config, dtype))]
+        judge = models["heads"] = DiscriminatorHeads(widths, config.head_channels)
+    codec, pixels = LatentCodec(model), _pixels(config, dtype)
     with kept.counted():
-        loss = l1_loss(model(pixels).sample, pixels)
+        z = codec.encode(pixels)
+        if config.restorer:
+            with torch.no_grad():
+                z = predict(models["restorer"], z, _prompt(spec, dtype), timestep=spec.timestep, form="direct")
+        result = codec.decode(z)
+        loss = l1_loss(result, pixels)
+        if config.perceptual != "none":
+            loss = loss + EncoderFeatureLoss(model)(result, pixels)  # stands for LPIPS's trunks too
+        if judge:
+            maps = encoder_maps(model.encoder, result)
+            loss = loss + generator_loss(judge(maps))
     loss.backward()
-    return {"student": model}
+    if judge:
+        discriminator_loss(judge(encoder_maps(model.encoder, pixels)), judge([one.detach() for one in maps])).backward()
+    return models
 
 
 def _finest_step(config: FinestConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept) -> dict[str, nn.Module]:
@@ -192,8 +212,7 @@ def _base_terms(
     judge = scores = None
     if config.backbone == "none" and config.score == "none":
         return judge, scores
-    base = _cast(build_unet(spec, spec.latent_channels, spec.latent_channels), dtype).requires_grad_(False)
-    models["base"] = base
+    base = models["base"] = _frozen_unet("gendr", spec, dtype)
     if config.loop.gradient_checkpointing:
         kept.watch_checkpoints(base)
     if config.backbone != "none":
@@ -226,13 +245,12 @@ def _distillation_step(
 ) -> dict[str, nn.Module]:
     autoencoder, latents = _frozen_autoencoder(spec, dtype)
     grid, prompt, pixels = PixelCodec(), _prompt(spec, dtype), _pixels(config, dtype)
-    teacher = _cast(build_unet(spec, spec.latent_channels, spec.latent_channels), dtype).requires_grad_(False)
+    teacher = _frozen_unet("gendr", spec, dtype)
     models: dict[str, nn.Module] = {"autoencoder": autoencoder, "teacher": teacher}
     unet = models["student"] = _student(config, stage, spec, dtype, kept)
     seen = teacher
     if stage == "pix":
-        adc = _cast(build_unet(spec, *RESTORER_SPECS["gendr-adc"].channels(spec)), dtype).requires_grad_(False)
-        models["adc"] = adc
+        adc = models["adc"] = _frozen_unet("gendr-adc", spec, dtype)
         seen = adc if config.backbone == "adc" else teacher
     if config.loop.gradient_checkpointing:
         kept.watch_checkpoints(seen)
@@ -268,6 +286,10 @@ def _student(config: StageConfig, stage: str, spec: ModelSpec, dtype: torch.dtyp
     if config.loop.gradient_checkpointing:
         kept.watch_checkpoints(unet)
     return unet
+
+
+def _frozen_unet(restorer: str, spec: ModelSpec, dtype: torch.dtype) -> Any:
+    return _cast(build_unet(spec, *RESTORER_SPECS[restorer].channels(spec)), dtype).requires_grad_(False)
 
 
 def _frozen_autoencoder(spec: ModelSpec, dtype: torch.dtype) -> tuple[Autoencoder, LatentCodec]:

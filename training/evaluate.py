@@ -27,7 +27,7 @@ from gendrpix.plots import save_figure
 from gendrpix.scores import METRICS, LpipsNet, Scorer
 from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD, Offset
 from gendrpix.writing import write_text
-from training.cases import Case, Cases, degraded_cases, paired_cases, photo_cases
+from training.cases import Case, Cases, Degrading, degraded_cases, held_out_cases, paired_cases, photo_cases
 from training.entrants import (
     RESIZERS,
     TRUTH,
@@ -50,25 +50,30 @@ from training.tables import (
 
 logger = logging.getLogger(__name__)
 
+SOURCES = ("truths", "held_out", "pairs", "photos")
 FILES = ("scores.csv", "scores.json", "scores.md", "intervals.png", "crops.png")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What is evaluated, on what, and where the tables go. Give exactly one of truths, pairs and photos."""
+    """What is evaluated, on what, and where the tables go. Give exactly one of truths, held_out, pairs and photos."""
 
     out: Path
     """Folder for scores.csv (a line a picture), scores.json, scores.md, intervals.png and crops.png."""
     truths: Path | None = None
     """Folder of ground truths, which are degraded here."""
+    held_out: Path | None = None
+    """Folder of training photos, of which those are taken that training with it holds out; degraded here."""
     pairs: Path | None = None
     """Folder with lq and hq, which hold inputs and ground truths of the same names."""
     photos: Path | None = None
     """Folder of real pictures without a truth."""
     degradation: str = "bicubic"
-    """For truths: "bicubic" (clean), "mild", "photo", "adcsr" or "real-esrgan"."""
+    """For truths and held-out photos: "bicubic" (clean), "mild", "photo", "camera", "adcsr" or "real-esrgan"."""
     seed: int = 0
-    """For truths: seed of the degradation."""
+    """For truths and held-out photos: seed of the degradation."""
+    most_px: int = 0
+    """For truths and held-out photos: take their middle, at most that many pixels a side; 0 takes the whole."""
     scale: int = 4
     """How many times larger the results are."""
     pictures: int = 0
@@ -117,11 +122,13 @@ class EvaluateConfig:
     """Replace an earlier evaluation in the same folder."""
 
     def __post_init__(self) -> None:
-        given = [name for name in ("truths", "pairs", "photos") if getattr(self, name) is not None]
+        given = [name for name in SOURCES if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"Expected exactly one of --truths, --pairs and --photos; got {' and '.join(given) or 'none'}."
-            )
+            *first, last = (f"--{name.replace('_', '-')}" for name in SOURCES)
+            got = " and ".join(given) or "none"
+            raise ValueError(f"Expected exactly one of {', '.join(first)} and {last}; got {got}.")
+        if self.most_px < 0:
+            raise ValueError(f"most_px is {self.most_px}; expected 0 for whole pictures, or more.")
         if self.crops < 0 or self.crop_px < 8 or self.crop_columns < 0:
             raise ValueError(
                 f"crops is {self.crops}, crop_px {self.crop_px} and crop_columns {self.crop_columns}; expected at "
@@ -205,8 +212,11 @@ def prepare(config: EvaluateConfig, cache: RestorerCache) -> tuple[list[Entrant]
 
 def open_cases(config: EvaluateConfig) -> Cases:
     """The set that the settings name."""
+    how = Degrading(degradation=config.degradation, seed=config.seed, scale=config.scale, most_px=config.most_px)
     if config.truths is not None:
-        return degraded_cases(config.truths, degradation=config.degradation, seed=config.seed, scale=config.scale)
+        return degraded_cases(config.truths, how)
+    if config.held_out is not None:
+        return held_out_cases(config.held_out, how)
     if config.pairs is not None:
         return paired_cases(config.pairs, scale=config.scale)
     assert config.photos is not None

@@ -26,22 +26,12 @@ from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import PixConfig
 from training.data import open_crops, sample_batches
-from training.discriminator import DiscriminatorHeads, FrozenFeatures
+from training.discriminator import FrozenFeatures
 from training.finest import share_gradients
 from training.leastsquares import fit_conv_out
-from training.losses import (
-    discriminator_loss,
-    draw_offsets,
-    draw_zoom,
-    generator_loss,
-    l1_loss,
-    mfs_loss,
-    positives,
-    randpad,
-    through_padding,
-    zoomed,
-)
+from training.losses import l1_loss, mfs_loss, positives, through_padding
 from training.perceptual import build_perceptual_loss
+from training.picture_terms import PictureTerms, Shown
 from training.run import Run, keep_trainable
 from training.targets import open_targets
 from training.validation import held_out, validate
@@ -117,22 +107,20 @@ def train(config: PixConfig) -> Path:
     ema = Average(unet, loop.ema_decay)
     targets = open_targets(config, "pix", teacher, crops)
     features = FrozenFeatures(seen, prompts[:1], spec.timestep)
-    heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
-    adversarial = config.backbone != "none" and config.adversarial_weight > 0
-    perceptual_loss = build_perceptual_loss(config.perceptual, teacher.vae, device)
 
     def judged_maps(y: Tensor) -> list[Tensor]:
         """Pixels => the discriminator backbone's feature maps: of E(y) for GenDR, else of U8(y)."""
         maps: list[Tensor] = features((latents if config.backbone == "gendr" else pixel_grid).encode(y))
         return maps
 
+    perceptual_loss = build_perceptual_loss(config.perceptual, teacher.vae, device)
+    judging = judged_maps if config.backbone != "none" else None
+    picture_terms = PictureTerms(config, run, perceptual_loss, judging, features.channels)
+
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
-    heads_optimizer = torch.optim.AdamW(
-        heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
-    )
     unet, optimizer = accelerator.prepare(unet, optimizer)
-    accelerator.register_for_checkpointing(ema, heads, heads_optimizer)
+    accelerator.register_for_checkpointing(ema, *picture_terms.states)
 
     # Resume
     first_step = run.resume()
@@ -151,7 +139,6 @@ def train(config: PixConfig) -> Path:
                     y_teacher = aimed(negative, batch["lq"], y_taught)
 
             # Generator phase
-            keep_trainable(heads, trainable=False)
             restore = partial(student, prompt=prompts[negative.long()])
             y_student = through_padding(
                 restore, batch["lq"], step, indices, loop.seed, config.padded_probability
@@ -161,36 +148,14 @@ def train(config: PixConfig) -> Path:
             mfs = mfs_loss(y_student, reference, config.mfs_radius)
             loss = config.distill_weight * distill + config.truth_weight * truth + config.mfs_weight * mfs
             terms = {"distill": distill.detach(), "truth": truth.detach(), "mfs": mfs.detach()}
-            fake_offsets, real_offsets = (draw_offsets(indices, loop.seed, stream) for stream in (1, 2))
-            if not config.randpad:
-                fake_offsets = real_offsets = [(0, 0)] * len(indices)
-            if perceptual_loss is not None and config.perceptual_weight:
-                zoom = draw_zoom(step, loop.seed, config.perceptual_zoom)
-                unfelt = negative[:, None, None, None] & (config.negative_target == "truth")
-                shown_pair = (torch.where(unfelt, reference, y_student), reference)
-                views = [zoomed(randpad(y, fake_offsets), zoom) for y in shown_pair]
-                perceptual = perceptual_loss(views[0], views[1])
-                loss = loss + config.perceptual_weight * perceptual
-                terms["perceptual"] = perceptual.detach()
-            judged = adversarial and step >= config.adversarial_start
-            shown = positives(negative, config.data.negative_probability)
-            if judged:
-                fake = randpad(y_student, fake_offsets)
-                fooled = generator_loss(heads(judged_maps(fake)), shown)
-                loss = loss + config.adversarial_weight * fooled
-                terms["generator"] = fooled.detach()
-            run.update(loss, optimizer, unet.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+            felt = ~negative if config.negative_target == "truth" else torch.ones_like(negative)
+            shown = Shown(step, indices, felt, positives(negative, config.data.negative_probability))
+            by_sight, seen_terms = picture_terms.generator(y_student, reference, shown)
+            lr = run.learning_rate_at(step, loop.learning_rate)
+            run.update(loss + by_sight, optimizer, unet.parameters(), lr, step)
 
             # Discriminator phase
-            if judged:
-                keep_trainable(heads, trainable=True)
-                with torch.no_grad():
-                    real = randpad(reference, real_offsets)
-                    maps = [judged_maps(y) for y in (real, fake.detach())]
-                judgement = discriminator_loss(heads(maps[0]), heads(maps[1]), shown)
-                terms["discriminator"] = judgement.detach()
-                rate = config.discriminator_learning_rate
-                run.update_replica(judgement, heads_optimizer, heads.parameters(), rate, step)
+            terms |= seen_terms | picture_terms.discriminator(reference, shown)
         if not accelerator.sync_gradients:
             continue
         ema.step(unet.parameters())

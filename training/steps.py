@@ -1,4 +1,4 @@
-"""The four steps of a degradation, each as its parameters and as what it does to pixels.
+"""The five steps of a degradation, each as its parameters and as what it does to pixels.
 
 Blur kernels have the shapes of Real-ESRGAN (arXiv 2107.10833, sections 3.2 and 3.3). With q = r^T S^-1 r, r
 the offset from the centre and S the covariance: Gaussian exp(-q / 2), generalised exp(-q^beta / 2), plateau
@@ -109,7 +109,23 @@ class Jpeg:
         return f"jpeg {self.quality}"
 
 
-Step = Blur | Resize | Noise | Jpeg
+@dataclass(frozen=True, kw_only=True)
+class Sharpen:
+    """The sharpening that a camera does to its own picture: `x + amount (x - blur(x))`, with halos along edges."""
+
+    sigma: float
+    """Standard deviation of the Gaussian blur in pixels of the reduced picture."""
+    amount: float
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0 or self.amount <= 0:
+            raise ValueError(f"{self} does not sharpen: sigma and amount must be positive.")
+
+    def describe(self) -> str:
+        return f"sharpened {self.amount:.1f} at {self.sigma:.1f}"
+
+
+Step = Blur | Resize | Noise | Jpeg | Sharpen
 
 
 # Pixels -----------------------------------------------------------------------------------------------------
@@ -214,6 +230,13 @@ def compressed(pixels: Tensor, quality: int) -> Tensor:
                 samples = torch.from_numpy(np.array(decoded))  # (H, W, 3) uint8
         results.append(samples.permute(2, 0, 1).float() / STEPS)
     return torch.stack(results).to(pixels.device)
+
+
+def sharpened(pixels: Tensor, step: Sharpen) -> Tensor:
+    """Pixels in [0, 1] sharpened as the step says, clamped to [0, 1]."""
+    taps = gaussian_taps(2 * math.ceil(3 * step.sigma) + 1, step.sigma)
+    blurred = convolve(convolve(pixels, taps[None, :]), taps[:, None])
+    return (pixels + step.amount * (pixels - blurred)).clamp(0, 1)
 
 
 def sharpen(
