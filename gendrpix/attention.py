@@ -27,6 +27,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gendrpix.specs import ModelSpec
+
 AttentionKind = Literal["full", "window", "pooled", "auto"]
 ATTENTION_KINDS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 
@@ -67,6 +69,11 @@ def set_attention(unet: UNet2DConditionModel, kind: str, window_tokens: Sequence
             number = seen[level]
             seen[level] += 1
             block.attn1.set_processor(_build_processor(kind, block.attn1, window_tokens[level], number, far))
+
+
+def attend_as(spec: ModelSpec, unet: UNet2DConditionModel, kind: str = "auto") -> None:
+    """`set_attention` with the windows of a model family: in training, too, attention works as it will be used."""
+    set_attention(unet, kind, spec.window_tokens, far=spec.window_sees_far)
 
 
 def _build_processor(kind: str, attn: nn.Module, window: int, number: int, far: bool) -> Any:

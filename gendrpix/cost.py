@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from gendrpix.attention import set_attention
+from gendrpix.attention import attend_as
 from gendrpix.codecs import LatentCodec
 from gendrpix.networks import build_autoencoder, build_unet
 from gendrpix.specs import MODEL_SPECS, PATCH, RESTORER_SPECS, ModelSpec, RestorerSpec
@@ -70,7 +70,7 @@ def _parts(
     batch, _, height, width = pixels.shape
     in_channels, out_channels = role.channels(spec)
     unet = build_unet(spec, in_channels, out_channels)
-    set_attention(unet, attention, spec.window_tokens, far=spec.window_sees_far)
+    attend_as(spec, unet, attention)
     hidden = torch.empty(batch, in_channels, height // PATCH, width // PATCH)
     prompt = torch.empty(batch, spec.prompt_tokens, spec.prompt_channels)
     parts: dict[str, tuple[Callable[[], object], torch.nn.Module]] = {

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gendrpix import guidance as padcfg
-from gendrpix.attention import set_attention
+from gendrpix.attention import attend_as
 from gendrpix.codecs import LatentCodec, codec_for, without_pattern
 from gendrpix.color import check_color_fix, correct_color
 from gendrpix.feedforward import split_feed_forward
@@ -186,8 +186,7 @@ class RestorerPipeline(DiffusionPipeline):
                 f"The trained window sizes of {self.config.model!r} are not known; expected one of "
                 f"{', '.join(MODEL_SPECS)}. Call gendrpix.attention.set_attention with the sides."
             )
-        far = MODEL_SPECS[self.config.model].window_sees_far
-        set_attention(self.unet, kind, self.window_tokens, far=far)
+        attend_as(MODEL_SPECS[self.config.model], self.unet, kind)
         self._attention = kind
 
     @contextlib.contextmanager

@@ -123,10 +123,12 @@ def test_a_decoder_can_learn_alone_and_the_latents_stay(tmp_path: Path, photos: 
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_decoder_learns_to_finish_what_a_gendr_begins(tmp_path: Path, photos: Path) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_a_decoder_learns_to_finish_what_a_gendr_begins(tmp_path: Path, photos: Path, together: bool) -> None:
     """With every term of pictures; encoder and restorer stay, a resumed run ends as an undisturbed one."""
     family = save_tiny_family(tmp_path / "family", ("gendr",))
-    words = ["--start", str(family / "autoencoder"), "--decoder-only", "--restorer", str(family / "gendr")]
+    words = ["--train-restorer"] if together else []
+    words += ["--start", str(family / "autoencoder"), "--decoder-only", "--restorer", str(family / "gendr")]
     words += ["--data.degradation", "camera", "--perceptual", "encoder", "--backbone", "encoder"]
     options = {"steps": 4, "checkpoint_every": 2, "keep_checkpoints": 9, "sample_every": 4}
     assert main([*stage_words("autoencoder", family, photos, tmp_path / "whole", **options), *words]) == 0
@@ -138,6 +140,11 @@ def test_a_decoder_learns_to_finish_what_a_gendr_begins(tmp_path: Path, photos: 
     before, after = (load_autoencoder(at) for at in (family / "autoencoder", tmp_path / "whole/weights/autoencoder"))
     first, final = ({name: one.half() for name, one in model.named_parameters()} for model in (before, after))
     assert {name.split(".")[0] for name, one in final.items() if not torch.equal(one, first[name])} == {"decoder"}
+    assert (tmp_path / "whole/weights/gendr").is_dir() == together
+    if together:
+        own, start = load_restorer("gendr", tmp_path / "whole/weights"), load_restorer("gendr", family)
+        assert not torch.equal(own.unet.conv_out.weight, start.unet.conv_out.weight)
+        assert torch.equal(own.vae.decoder.conv_in.weight, after.decoder.conv_in.weight)
 
 
 def test_autoencoding_decodes_the_restorers_latents_of_the_chosen_alone(tmp_path: Path) -> None:
@@ -162,6 +169,7 @@ def test_autoencoding_decodes_the_restorers_latents_of_the_chosen_alone(tmp_path
         (["--restorer", "gendr"], "pass --decoder-only"),
         (["--perceptual", "encoder"], "pass --restorer"),
         (["--backbone", "encoder"], "pass --restorer"),
+        (["--train-restorer"], "pass --restorer"),
     ],
 )
 def test_terms_of_pictures_need_a_restorer(

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gendrpix.attention import set_attention
+from gendrpix.attention import attend_as
 from gendrpix.codecs import LatentCodec, PixelCodec
 from gendrpix.networks import predict, replace_conv_in
 from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline
@@ -54,8 +54,7 @@ def train(config: AdcConfig) -> Path:
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     in_channels, _ = RESTORER_SPECS["gendr-adc"].channels(spec)
     unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
-    # As it will be used: in windows, where crops are larger than these.
-    set_attention(unet, "auto", spec.window_tokens, far=spec.window_sees_far)
+    attend_as(spec, unet)
     if config.fit_crops and run.fresh:
         begun = sample_batches(crops, config.fit_crops, device)
         pairs = ((pixel_grid.encode(b["lq"]), teacher.unet.conv_in(latents.encode(b["lq"]))) for b in begun)

@@ -3,21 +3,23 @@
 It reconstructs clean crops and, in the share `data.negative_probability`, degraded ones: what a restorer writes is
 smoother than a photo, and a decoder that never met smooth pictures writes a pattern of 8 pixels into them.
 
-With a `restorer` its decoder learns, in that share, to decode to the truth what a frozen GenDR makes of degraded crops,
-and may be judged there by the terms of pictures: the latents stay, and GenDR and GenDR-Adc come out sharper.
+With a `restorer` its decoder learns, in that share, to decode to the truth what a GenDR makes of degraded crops, and
+may be judged there by the terms of pictures; the encoder stays. The GenDR is frozen, or learns with the decoder
+(`train_restorer`) and is exported as well: the teacher of a GenDR-Adc.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderDC
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gendrpix.attention import set_attention
+from gendrpix.attention import attend_as
 from gendrpix.codecs import LatentCodec, without_pattern
 from gendrpix.networks import build_autoencoder, predict
 from gendrpix.pipelines import GenDRPipeline
@@ -35,43 +37,36 @@ from training.validation import held_out, validate
 
 
 class Autoencoding(nn.Module):
-    """The autoencoder as it is trained: what it makes of pixels, of which some go through a restorer on the way."""
+    """The autoencoder as it is trained: what it makes of pixels, of which some go through a GenDR on the way."""
 
     def __init__(self, autoencoder: AutoencoderDC, restorer: GenDRPipeline | None) -> None:
         super().__init__()
         self.autoencoder = autoencoder
+        self.unet = restorer.unet if restorer is not None else None
         self._codec = LatentCodec(autoencoder)
-        self._restorer = restorer  # no module of this one: it is neither trained nor saved
+        self._restorer = restorer
 
     def forward(self, clean: Tensor, degraded: Tensor, chosen: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] twice, and (B,) bool: whose degraded picture is to be decoded; => the same shape.
 
-        The chosen ones' latents are the restorer's, where there is one, and the result is without the pattern that
-        the restorer will take away.
+        The chosen ones' latents are the GenDR's, where there is one, and the result is without the pattern that the
+        GenDR will take away.
         """
         marked = chosen[:, None, None, None]
         pixels = torch.where(marked, degraded, clean)
         if self._restorer is None:
             decoded: Tensor = self.autoencoder(pixels).sample
             return decoded
-        with torch.no_grad():
-            latents = self._codec.encode(pixels)
-            if chosen.any():
-                latents[chosen] = self._restored(latents[chosen]).to(latents.dtype)
-        decoded = self._codec.decode(latents)
-        tokens = self._restorer.config.pattern_tokens
-        return torch.where(marked, without_pattern(decoded, degraded, tokens), decoded)
+        z, settings = self._codec.encode(pixels), self._restorer.config
+        prompt = self._restorer.prompts[:1].to(z.device)
+        restored = predict(self.unet, z, prompt, timestep=settings.timestep, form=settings.form)  # type: ignore[arg-type]
+        decoded = self._codec.decode(torch.where(marked, restored, z))
+        return torch.where(marked, without_pattern(decoded, degraded, settings.pattern_tokens), decoded)
 
     def restore(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] => what becomes of them where all are chosen."""
         result: Tensor = self(pixels, pixels, torch.ones(len(pixels), dtype=torch.bool, device=pixels.device))
         return result
-
-    def _restored(self, z: Tensor) -> Tensor:
-        """Latents of degraded pictures => the restorer's."""
-        assert self._restorer is not None
-        settings, prompt = self._restorer.config, self._restorer.prompts[:1].to(z.device)
-        return predict(self._restorer.unet, z, prompt, timestep=settings.timestep, form=settings.form)
 
 
 def train(config: AutoencoderConfig) -> Path:
@@ -93,7 +88,8 @@ def train(config: AutoencoderConfig) -> Path:
     if config.start == "principal" and run.fresh:
         _start_from_principal_components(autoencoder, crops, config.start_crops)
     autoencoder.to(device, memory_format=torch.channels_last)
-    model: nn.Module = Autoencoding(autoencoder, _restorer(config, autoencoder, device))
+    restorer = _restorer(config, autoencoder, device) if config.restorer else None
+    model: nn.Module = Autoencoding(autoencoder, restorer)
     ema = Average(model, loop.ema_decay)
     maps = partial(encoder_maps, autoencoder.encoder) if config.backbone == "encoder" else None
     widths = [one.shape[1] for one in maps(checked["hq"][:1])] if maps else []
@@ -142,10 +138,14 @@ def train(config: AutoencoderConfig) -> Path:
             run.save(step + 1)
 
     # Export
-    own = finished(accelerator, model, ema).autoencoder.to(device)
+    own = finished(accelerator, model, ema).to(device)
     if not config.decoder_only:
-        own.register_to_config(scaling_factor=_latent_scale(own, checked["hq"]))
-    exported = export(accelerator, {"autoencoder": own}, run.folder / "weights")
+        own.autoencoder.register_to_config(scaling_factor=_latent_scale(own.autoencoder, checked["hq"]))
+    trained: dict[str, Any] = {"autoencoder": own.autoencoder}
+    if restorer is not None and config.train_restorer:
+        restorer.register_modules(unet=own.unet, vae=own.autoencoder)
+        trained["gendr"] = restorer
+    exported = export(accelerator, trained, run.folder / "weights")
     run.finish()
     return exported
 
@@ -162,15 +162,13 @@ def _start(config: AutoencoderConfig) -> AutoencoderDC:
     return model
 
 
-def _restorer(config: AutoencoderConfig, autoencoder: AutoencoderDC, device: torch.device) -> GenDRPipeline | None:
-    """The frozen GenDR whose latents are to be decoded, if one is named."""
-    if not config.restorer:
-        return None
+def _restorer(config: AutoencoderConfig, autoencoder: AutoencoderDC, device: torch.device) -> GenDRPipeline:
+    """The GenDR whose latents are to be decoded, frozen unless it learns too."""
     spec = find_model(config.model)
     restorer = load_trained(GenDRPipeline, config.restorer, "--restorer", spec, vae=autoencoder)
-    keep_trainable(restorer.unet, trainable=False)
+    keep_trainable(restorer.unet, trainable=config.train_restorer)
     restorer.unet.to(device, memory_format=torch.channels_last)
-    set_attention(restorer.unet, "auto", spec.window_tokens, far=spec.window_sees_far)
+    attend_as(spec, restorer.unet)
     return restorer
 
 

@@ -150,6 +150,8 @@ class AutoencoderConfig(PictureTermsConfig, StageConfig):
     """Folder or hub id of a GenDR. The share `data.negative_probability` of the crops is then what it makes of degraded
     ones, to be decoded to the truth: the decoder learns to finish what the UNet begins. The terms of pictures
     (perceptual, adversarial) judge these alone."""
+    train_restorer: bool = False
+    """Train that GenDR's UNet with the decoder, and export it too."""
     backbone: Literal["none", "encoder"] = "none"
     """Whose frozen features the discriminator sees: the autoencoder's own encoder's."""
     perceptual: Perceptual = "none"
@@ -158,8 +160,8 @@ class AutoencoderConfig(PictureTermsConfig, StageConfig):
         super().__post_init__()
         if self.restorer and not self.decoder_only:
             raise ValueError("restorer names a GenDR, which has learnt the latents there are: pass --decoder-only.")
-        if not self.restorer and (self.perceptual != "none" or self.backbone != "none"):
-            raise ValueError("The perceptual and adversarial terms judge what a GenDR restores: pass --restorer.")
+        if not self.restorer and (self.perceptual != "none" or self.backbone != "none" or self.train_restorer):
+            raise ValueError("perceptual, backbone and train_restorer need a GenDR that restores: pass --restorer.")
         if self.decoder_only and self.start in ("principal", "random"):
             raise ValueError("decoder_only keeps an encoder, and there is none: pass --start with an autoencoder.")
 

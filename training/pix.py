@@ -17,7 +17,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from gendrpix.attention import set_attention
+from gendrpix.attention import attend_as
 from gendrpix.codecs import LatentCodec, PixelCodec, without_pattern
 from gendrpix.networks import predict, replace_conv_out
 from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
@@ -61,8 +61,7 @@ def train(config: PixConfig) -> Path:
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     form = spec.forms["gendr-pix"]
     unet = _start(config, adc, spec)
-    # As it will be used: in windows, where crops are larger than these.
-    set_attention(unet, "auto", spec.window_tokens, far=spec.window_sees_far)
+    attend_as(spec, unet)
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored pixels, as the exported pipeline restores them."""

@@ -15,7 +15,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from gendrpix.attention import set_attention
+from gendrpix.attention import attend_as
 from gendrpix.codecs import LatentCodec
 from gendrpix.networks import Autoencoder, build_unet, initial_prompts, predict
 from gendrpix.pipelines import GenDRPipeline
@@ -59,8 +59,7 @@ def train(config: TeacherConfig) -> Path:
     codec = LatentCodec(autoencoder)
     base = load_trained(GenDRPipeline, config.base, "--base", spec, vae=autoencoder).to(device) if config.base else None
     unet, prompts, form = _start(config, spec, autoencoder, base)
-    # As it will be used: in windows, where crops are larger than these.
-    set_attention(unet, "auto", spec.window_tokens, far=spec.window_sees_far)
+    attend_as(spec, unet)
     prompts = prompts.to(device)
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
