@@ -34,17 +34,17 @@ def find_phases(run: Path) -> dict[str, dict[str, Any]]:
     """
     settings = read_settings(run)
     found: dict[str, dict[str, Any]] = {}
-    before = [run.parent / one["source"] for one in settings[RECORD]] if RECORD in settings else [earlier_run(settings)]
+    before = [run.parent / one["source"] for one in settings[RECORD]] if RECORD in settings else earlier_runs(settings)
     for earlier in before:
-        if earlier is not None and earlier.resolve() != run.resolve() and (earlier / CONFIG_FILE).is_file():
+        if earlier.resolve() != run.resolve() and (earlier / CONFIG_FILE).is_file():
             found.update(find_phases(earlier))
     return {**found, run.resolve().name: settings}
 
 
-def earlier_run(settings: Mapping[str, Any]) -> Path | None:
-    """The run that a phase continued: its `start` is RUN/weights/NAME."""
-    start = str(settings.get("start", ""))
-    return None if start in NEW_WEIGHTS else Path(start).parent.parent
+def earlier_runs(settings: Mapping[str, Any]) -> list[Path]:
+    """The runs that a phase continued, each named as RUN/weights/NAME."""
+    named = [str(settings.get(key, "")) for key in ("start", "restorer")]
+    return [Path(each).parent.parent for each in named if each not in NEW_WEIGHTS]
 
 
 def describe_phase(name: str, settings: Mapping[str, Any]) -> str:
@@ -53,6 +53,8 @@ def describe_phase(name: str, settings: Mapping[str, Any]) -> str:
         return f"`{name}`: {describe_record(settings[RECORD])}"
     loop, data, start = settings["loop"], settings["data"], str(settings.get("start", ""))
     begun = "" if start in NEW_WEIGHTS else f", continuing `{_named(start)}`"
+    if settings.get("restorer"):
+        begun += f" {'and' if settings['train_restorer'] else 'on what is made by'} `{_named(settings['restorer'])}`"
     crops = f"{loop['batch'] * loop['accumulate']} crops of {data['crop_px']} px"
     return (
         f"`{name}`: {loop['steps']:,} steps of {crops}, peak "
