@@ -27,17 +27,17 @@ def test_features_are_those_of_the_whole_unet(features: FrozenFeatures) -> None:
         last.register_forward_hook(lambda _, __, out: seen.append(out if torch.is_tensor(out) else out[0]))
     unet.mid_block.register_forward_hook(lambda _, __, out: seen.append(out))
     unet(hidden, TINY.timestep, features.prompt.expand(2, -1, -1))
-    expected = [one.detach().clone() for one in seen]
+    expected = [hidden, *(one.detach().clone() for one in seen)]
     maps = features(hidden)
-    assert len(maps) == len(expected) == 3
+    assert len(maps) == len(expected) == 4
     for got, want in zip(maps, expected, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_feature_shapes_and_channels(features: FrozenFeatures) -> None:
     maps = features(torch.randn(2, 6, 8, 12))
-    assert [tuple(one.shape) for one in maps] == [(2, 32, 8, 12), (2, 64, 4, 6), (2, 64, 4, 6)]
-    assert features.channels == [32, 64, 64]
+    assert [tuple(one.shape) for one in maps] == [(2, 6, 8, 12), (2, 32, 8, 12), (2, 64, 4, 6), (2, 64, 4, 6)]
+    assert features.channels == [6, 32, 64, 64]
 
 
 def test_gradients_reach_the_input_and_never_the_backbone(features: FrozenFeatures) -> None:

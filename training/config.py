@@ -209,6 +209,10 @@ class TeacherConfig(JudgedConfig):
     discriminator's backbone."""
     start: str = ""
     """Folder or hub id of a GenDR to continue, with its prompt embeddings. Empty: the base, else random weights."""
+    body: str = ""
+    """Folder or hub id of a GenDR-Pix whose UNet, with other ends, is the start (`training.body`)."""
+    fit_crops: int = 256
+    """Crops to which those ends are fitted by least squares."""
     backbone: Literal["none", "base"] = "none"
     """Whose frozen features the discriminator sees. It takes latents; real is the truth."""
     score: Score = "none"
@@ -233,6 +237,10 @@ class TeacherConfig(JudgedConfig):
         low, high = self.score_timesteps
         if not 0 <= low < high <= 1000:
             raise ValueError(f"score_timesteps is {low} {high}, expected 0 <= low < high <= 1000.")
+        if self.body and (self.start or self.base):
+            raise ValueError("body, start and base are three ways to begin; pass one of them.")
+        if self.body and self.fit_crops < 1:
+            raise ValueError(f"fit_crops is {self.fit_crops}, expected at least 1 to fit the ends of --body.")
         if self.lora_rank < 0:
             raise ValueError(f"lora_rank is {self.lora_rank}, expected 0 (no adapters) or more.")
 

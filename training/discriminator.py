@@ -1,7 +1,8 @@
 """A discriminator of small trainable heads over frozen UNet features, with logistic losses on both sides.
 
 The paper's ablation compares backbones: none, the GenDR UNet (which sees latents) and GenDR-Adc's G1 (which sees
-pixel-unshuffled pictures). Features of several depths are read from the UNet's downward half and its middle.
+pixel-unshuffled pictures). Features of several depths are read from the UNet's downward half and its middle, and the
+hidden maps that it is given stand before them: a first layer made for smooth pictures does not hear a faint texture.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ class FrozenFeatures(nn.Module):
         self.prompt: Tensor
         self.timestep = timestep
         widths = list(unet.config.block_out_channels)
-        self.channels = [*widths, widths[-1]]
-        """Widths of the maps that `forward` returns: one a level, then the middle's."""
+        self.channels = [unet.conv_in.in_channels, *widths, widths[-1]]
+        """Widths of the maps that `forward` returns: the input's, one a level, the middle's."""
 
     def forward(self, hidden: Tensor) -> list[Tensor]:
-        """(B, C, h, w) => one map a level, before its down-sampling, and the middle's."""
+        """(B, C, h, w) => the same, one map a level, before its down-sampling, and the middle's."""
         unet, batch = self.unet, hidden.shape[0]
         times = torch.full((batch,), self.timestep, device=hidden.device)
         embedded = unet.time_embedding(unet.time_proj(times).to(hidden.dtype))
         prompt = self.prompt.to(hidden.dtype).expand(batch, -1, -1)
-        x, maps = unet.conv_in(hidden), []
+        x, maps = unet.conv_in(hidden), [hidden]
         for block in unet.down_blocks:
             crossed = {"encoder_hidden_states": prompt} if getattr(block, "has_cross_attention", False) else {}
             x, states = block(hidden_states=x, temb=embedded, **crossed)

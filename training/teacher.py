@@ -18,12 +18,13 @@ from torch import Tensor
 from gendrpix.attention import attend_as
 from gendrpix.codecs import LatentCodec
 from gendrpix.networks import Autoencoder, build_unet, initial_prompts, predict
-from gendrpix.pipelines import GenDRPipeline
+from gendrpix.pipelines import GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import PATCH, ModelSpec, find_model
 from training.average import Average, averaged
+from training.body import take_body
 from training.checkpoint import export, finished, load_trained, load_trained_autoencoder
 from training.config import TeacherConfig
-from training.data import open_crops
+from training.data import open_crops, sample_batches
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.identity import start_as_identity
 from training.losses import discriminator_loss, generator_loss, l1_loss, positives
@@ -59,6 +60,13 @@ def train(config: TeacherConfig) -> Path:
     codec = LatentCodec(autoencoder)
     base = load_trained(GenDRPipeline, config.base, "--base", spec, vae=autoencoder).to(device) if config.base else None
     unet, prompts, form = _start(config, spec, autoencoder, base)
+    if config.body:
+        body = load_trained(GenDRPixPipeline, config.body, "--body", spec).to(device)
+        attend_as(spec, body.unet)
+        prompts, form = body.prompts, "direct"
+        if run.fresh:
+            unet = take_body(body, codec, lambda: (b["lq"] for b in sample_batches(crops, config.fit_crops, device)))
+            unet.requires_grad_(True).train()
     attend_as(spec, unet)
     prompts = prompts.to(device)
     unet.to(device, memory_format=torch.channels_last)
