@@ -85,23 +85,6 @@ def test_cards_tell_the_phases_and_the_perceptual_features(runs: Path, tmp_path:
     assert "| perceptual features | none |" in card and "degradation `" not in card
 
 
-def test_a_gendr_that_learnt_with_the_decoder_is_the_one_bundled(runs: Path, tmp_path: Path) -> None:
-    together = tiny_pipeline("gendr", seed=9)
-    together.save_pretrained(runs / "autoencoder" / "weights" / "gendr")
-    file = runs / "autoencoder" / "config.json"
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    teacher = str(runs / "teacher" / "weights" / "gendr")
-    changes = {"start": "mini/autoencoder", "restorer": teacher, "decoder_only": True, "train_restorer": True}
-    file.write_text(json.dumps({**settings, **changes}), encoding="utf-8")
-    out = bundle(BundleConfig(runs=runs, out=tmp_path / "mini"))
-    bundled = load_restorer("gendr", out).unet.conv_out.weight
-    assert torch.equal(bundled, together.unet.conv_out.weight.half().float())
-    card = (out / "gendr" / "README.md").read_text(encoding="utf-8")
-    told = [line for line in card.splitlines() if line[:3] in ("1. ", "2. ", "3. ")]
-    assert [line.split("`")[1] for line in told] == ["teacher", "autoencoder"]
-    assert "continuing `mini/autoencoder` and `teacher`;" in told[1] and "Stage `autoencoder`" in card
-
-
 def test_the_photos_are_named_beside_the_weights(runs: Path, tmp_path: Path) -> None:
     table = tmp_path / "photos.csv"
     table.write_text("photo,licence\ncat.jpg,CC0\n", encoding="utf-8")

@@ -18,7 +18,6 @@ from gendrpix.networks import build_autoencoder
 from gendrpix.pipelines import load_restorer
 from gendrpix.weights import load_autoencoder
 from training.__main__ import main
-from training.autoencoder import Autoencoding
 
 
 @pytest.mark.usefixtures("tiny")
@@ -120,64 +119,6 @@ def test_a_decoder_can_learn_alone_and_the_latents_stay(tmp_path: Path, photos: 
     first, last = ({name: one.half() for name, one in model.named_parameters()} for model in (before, after))
     changed = {name.split(".")[0] for name, one in last.items() if not torch.equal(one, first[name])}
     assert changed == {"decoder"}
-
-
-@pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("together", [False, True])
-def test_a_decoder_learns_to_finish_what_a_gendr_begins(tmp_path: Path, photos: Path, together: bool) -> None:
-    """With every term of pictures; encoder and restorer stay, a resumed run ends as an undisturbed one."""
-    family = save_tiny_family(tmp_path / "family", ("gendr",))
-    words = ["--train-restorer"] if together else []
-    words += ["--start", str(family / "autoencoder"), "--decoder-only", "--restorer", str(family / "gendr")]
-    words += ["--data.degradation", "camera", "--perceptual", "encoder", "--backbone", "encoder"]
-    options = {"steps": 4, "checkpoint_every": 2, "keep_checkpoints": 9, "sample_every": 4}
-    assert main([*stage_words("autoencoder", family, photos, tmp_path / "whole", **options), *words]) == 0
-    (tmp_path / "halves").mkdir()
-    shutil.copytree(tmp_path / "whole/checkpoints/step-00000002", tmp_path / "halves/checkpoints/step-00000002")
-    assert main([*stage_words("autoencoder", family, photos, tmp_path / "halves", **options), *words]) == 0
-    last = "checkpoints/step-00000004"
-    assert_same(checkpoint_state(tmp_path / "halves" / last), checkpoint_state(tmp_path / "whole" / last))
-    before, after = (load_autoencoder(at) for at in (family / "autoencoder", tmp_path / "whole/weights/autoencoder"))
-    first, final = ({name: one.half() for name, one in model.named_parameters()} for model in (before, after))
-    assert {name.split(".")[0] for name, one in final.items() if not torch.equal(one, first[name])} == {"decoder"}
-    assert (tmp_path / "whole/weights/gendr").is_dir() == together
-    if together:
-        own, start = load_restorer("gendr", tmp_path / "whole/weights"), load_restorer("gendr", family)
-        assert not torch.equal(own.unet.conv_out.weight, start.unet.conv_out.weight)
-        assert torch.equal(own.vae.decoder.conv_in.weight, after.decoder.conv_in.weight)
-
-
-def test_autoencoding_decodes_the_restorers_latents_of_the_chosen_alone(tmp_path: Path) -> None:
-    family = save_tiny_family(tmp_path / "family", ("gendr",))
-    restorer = load_restorer("gendr", family)
-    model = Autoencoding(restorer.vae, restorer)
-    clean, degraded = torch.rand(2, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    with torch.no_grad():
-        result = model(clean, degraded, torch.tensor([True, False]))
-        whole = model.restore(degraded)
-        plain = restorer.vae(clean).sample
-        expected = restorer.restore(degraded)
-    torch.testing.assert_close(result[1], plain[1])
-    torch.testing.assert_close(result[0], whole[0])
-    torch.testing.assert_close(whole.clamp(-1, 1), expected)
-
-
-@pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["--restorer", "gendr"], "pass --decoder-only"),
-        (["--perceptual", "encoder"], "pass --restorer"),
-        (["--backbone", "encoder"], "pass --restorer"),
-        (["--train-restorer"], "pass --restorer"),
-    ],
-)
-def test_terms_of_pictures_need_a_restorer(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
-) -> None:
-    with pytest.raises(SystemExit):
-        main([*stage_words("autoencoder", tmp_path, photos, tmp_path / "run", steps=1), *words])
-    assert sentence in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 @pytest.mark.usefixtures("tiny")

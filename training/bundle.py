@@ -23,7 +23,7 @@ from training.history import (
 )
 
 STAGES = {"autoencoder": "autoencoder", "gendr": "teacher", "gendr-adc": "adc", "gendr-pix": "pix"}
-"""Folder in the bundle => stage, and folder in the runs; but see `run_of`."""
+"""Folder in the bundle => stage, and folder in the runs."""
 
 CARD = """---
 license: {licence}
@@ -89,34 +89,30 @@ class BundleConfig:
     """CSV that names every photo with its source and licence; put beside the weights as ATTRIBUTION.csv."""
 
 
-def run_of(runs: Path, name: str) -> Path:
-    """The run whose weights of that name go into the bundle: for GenDR the one that trained it last."""
-    together = runs / STAGES["autoencoder"]
-    return together if (together / "weights" / name).is_dir() else runs / STAGES[name]
-
-
 def bundle(config: BundleConfig) -> Path:
     """Write the four folders, the autoencoder stored once and shared, and the list of their hashes.
 
     Raises ValueError where a run has no weights.
     """
-    runs = {name: run_of(config.runs, name) for name in STAGES}
-    for name, run in runs.items():
-        if not (run / "weights" / name).is_dir():
-            raise ValueError(f"{run} has no finished weights of {name}; run that stage to its end first.")
+    for name, stage in STAGES.items():
+        if not (config.runs / stage / "weights" / name).is_dir():
+            raise ValueError(
+                f"{config.runs / stage} has no finished weights of {name}; run that stage to its end first."
+            )
     if config.attribution is not None and not config.attribution.is_file():
         raise ValueError(f"{config.attribution} is no file; give --attribution a CSV that names the photos.")
     half = torch.float16
-    autoencoder = load_autoencoder(runs["autoencoder"] / "weights" / "autoencoder", half)
+    autoencoder = load_autoencoder(config.runs / "autoencoder" / "weights" / "autoencoder", half)
     sizes = {"autoencoder": _count(autoencoder)}
     replace_saved(config.out / "autoencoder", autoencoder)
     for name, pipeline_class in PIPELINES.items():
-        pipeline = pipeline_class.from_pretrained(runs[name] / "weights" / name, dtype=half)
+        pipeline = pipeline_class.from_pretrained(config.runs / STAGES[name] / "weights" / name, dtype=half)
         shared = {"shared_vae": "../autoencoder"} if pipeline.vae is not None else {}
         replace_saved(config.out / name, pipeline, **shared)
         sizes[name] = _count(pipeline.unet)
-    for name, run in runs.items():
-        (config.out / name / "README.md").write_text(_card(config, name, run, sizes[name]), encoding="utf-8")
+    for name, stage in STAGES.items():
+        settings = read_settings(config.runs / stage)
+        (config.out / name / "README.md").write_text(_card(config, name, settings, sizes[name]), encoding="utf-8")
     if config.attribution is not None:
         write_text(config.out / ATTRIBUTION, config.attribution.read_text(encoding="utf-8"))
     write_sums(config.out)
@@ -127,14 +123,14 @@ def _count(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _card(config: BundleConfig, name: str, run: Path, parameters: int) -> str:
-    settings, phases = read_settings(run), find_phases(run)
+def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters: int) -> str:
     loop, data = settings["loop"], settings["data"]
+    phases = find_phases(config.runs / STAGES[name])
     return CARD.format(
         licence=config.licence,
         name=name,
         role=ROLES[name],
-        stage=run.name,
+        stage=STAGES[name],
         preset=settings["preset"],
         parameters=parameters / 1e6,
         data=config.data,

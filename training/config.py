@@ -100,38 +100,7 @@ class StageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscriminatorConfig:
-    """What every stage with a discriminator shares: small trained heads over a frozen network's features."""
-
-    adversarial_weight: float = 0.05
-    """Weight of `softplus(-Disc)`; lambda 1 of arXiv 2602.10630."""
-    adversarial_start: int = 0
-    """Step from which the discriminator is trained and felt."""
-    discriminator_learning_rate: float = 2e-4
-    head_channels: int = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureTermsConfig(DiscriminatorConfig):
-    """What the stages share whose pictures are judged as pictures (`training.picture_terms`)."""
-
-    perceptual: Perceptual = "encoder"
-    perceptual_weight: float = 1.0
-    """Lambda 2 of the paper."""
-    perceptual_zoom: tuple[float, float] = (1.0, 1.0)
-    """Range of a random reduction of both pictures before the perceptual loss, so that it, too, cannot be pleased by
-    one pattern at one scale (the idea of E-LPIPS, arXiv 1906.03973)."""
-    randpad: bool = True
-    """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
-
-    def __post_init__(self) -> None:
-        low, high = self.perceptual_zoom
-        if not 0.0 < low <= high <= 1.0:
-            raise ValueError(f"perceptual_zoom is {low} {high}, expected 0 < low <= high <= 1.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoencoderConfig(PictureTermsConfig, StageConfig):
+class AutoencoderConfig(StageConfig):
     """Reconstruction of clean crops; sets the latents' scale when it ends."""
 
     start: str = "principal"
@@ -146,22 +115,8 @@ class AutoencoderConfig(PictureTermsConfig, StageConfig):
     """Weight of the mean squared error, which the reported PSNR follows."""
     mfs_weight: float = 0.1
     """Weight of the masked Fourier loss, which keeps an 8-pixel pattern out of what is decoded."""
-    restorer: str = ""
-    """Folder or hub id of a GenDR. The share `data.negative_probability` of the crops is then what it makes of degraded
-    ones, to be decoded to the truth: the decoder learns to finish what the UNet begins. The terms of pictures
-    (perceptual, adversarial) judge these alone."""
-    train_restorer: bool = False
-    """Train that GenDR's UNet with the decoder, and export it too."""
-    backbone: Literal["none", "encoder"] = "none"
-    """Whose frozen features the discriminator sees: the autoencoder's own encoder's."""
-    perceptual: Perceptual = "none"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.restorer and not self.decoder_only:
-            raise ValueError("restorer names a GenDR, which has learnt the latents there are: pass --decoder-only.")
-        if not self.restorer and (self.perceptual != "none" or self.backbone != "none" or self.train_restorer):
-            raise ValueError("perceptual, backbone and train_restorer need a GenDR that restores: pass --restorer.")
         if self.decoder_only and self.start in ("principal", "random"):
             raise ValueError("decoder_only keeps an encoder, and there is none: pass --start with an autoencoder.")
 
@@ -188,9 +143,15 @@ class BaseConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedConfig(DiscriminatorConfig, StageConfig):
-    """What the stages share that make a restorer with a discriminator."""
+class JudgedConfig(StageConfig):
+    """What every stage with a discriminator shares: small trained heads over a frozen UNet's features."""
 
+    adversarial_weight: float = 0.05
+    """Weight of `softplus(-Disc)`; lambda 1 of arXiv 2602.10630."""
+    adversarial_start: int = 0
+    """Step from which the discriminator is trained and felt."""
+    discriminator_learning_rate: float = 2e-4
+    head_channels: int = 64
     pattern_tokens: int = 0
     """Side in patches over which the restorer takes away what repeats every 8 pixels
     (`gendrpix.codecs.without_pattern`): written into the exported weights. In the stage `pix` the losses see the
@@ -283,13 +244,19 @@ class FinestConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixConfig(PictureTermsConfig, AdversarialConfig):
+class PixConfig(AdversarialConfig):
     """Stage II: `L = |y_tea - y_stu|_1 + l1 softplus(-Disc(y_stu)) + l2 L_P + l3 L_F` (arXiv 2602.10630)."""
 
     adc: str = ""
     """Folder of the GenDR-Adc pipeline: the student's start and the discriminator's backbone."""
     start: str = ""
     """Folder of a GenDR-Pix pipeline to continue instead of starting from GenDR-Adc."""
+    perceptual: Perceptual = "encoder"
+    perceptual_weight: float = 1.0
+    """Lambda 2 of the paper."""
+    perceptual_zoom: tuple[float, float] = (1.0, 1.0)
+    """Range of a random reduction of both pictures before the perceptual loss, so that it, too, cannot be pleased by
+    one pattern at one scale (the idea of E-LPIPS, arXiv 1906.03973)."""
     mfs_weight: float = 0.1
     """Lambda 3 of the paper."""
     mfs_radius: int = 1
@@ -304,9 +271,13 @@ class PixConfig(PictureTermsConfig, AdversarialConfig):
     negative_target: Literal["input", "truth"] = "input"
     """What a sample with `c_neg` learns: its own degraded input, from which guidance then leads away; or the truth by
     the L1 and MFS terms alone, without the perceptual one, so that guidance leads from fidelity to sharpness."""
+    randpad: bool = True
+    """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        low, high = self.perceptual_zoom
+        if not 0.0 < low <= high <= 1.0:
+            raise ValueError(f"perceptual_zoom is {low} {high}, expected 0 < low <= high <= 1.")
         if self.backbone == "start" and not self.start:
             raise ValueError('backbone is "start" and nothing is started from: pass --start, or take "adc".')
         if not 0.0 <= self.padded_probability <= 1.0:

@@ -35,7 +35,7 @@ from training.config import (
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.finest import Finest
 from training.losses import discriminator_loss, generator_loss, l1_loss, randpad
-from training.perceptual import EncoderFeatureLoss, encoder_maps
+from training.perceptual import EncoderFeatureLoss
 from training.scores import Denoiser, ScoreDistillation
 
 GIBIBYTE = 1 << 30
@@ -130,31 +130,11 @@ def _autoencoder_step(
     config: AutoencoderConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept
 ) -> dict[str, nn.Module]:
     model: Any = _cast(build_autoencoder(spec), dtype)
-    model.encoder.requires_grad_(not config.decoder_only)
-    models: dict[str, nn.Module] = {"student": model}
-    if config.restorer:
-        models["restorer"] = _frozen_unet("gendr", spec, dtype)
-    judge = None
-    if config.backbone != "none" and config.adversarial_weight > 0:
-        widths = [one.shape[1] for one in encoder_maps(model.encoder, _pixels(config, dtype))]
-        judge = models["heads"] = DiscriminatorHeads(widths, config.head_channels)
-    codec, pixels = LatentCodec(model), _pixels(config, dtype)
+    pixels = _pixels(config, dtype)
     with kept.counted():
-        z = codec.encode(pixels)
-        if config.restorer:
-            with torch.no_grad():
-                z = predict(models["restorer"], z, _prompt(spec, dtype), timestep=spec.timestep, form="direct")
-        result = codec.decode(z)
-        loss = l1_loss(result, pixels)
-        if config.perceptual != "none":
-            loss = loss + EncoderFeatureLoss(model)(result, pixels)  # stands for LPIPS's trunks too
-        if judge:
-            maps = encoder_maps(model.encoder, result)
-            loss = loss + generator_loss(judge(maps))
+        loss = l1_loss(model(pixels).sample, pixels)
     loss.backward()
-    if judge:
-        discriminator_loss(judge(encoder_maps(model.encoder, pixels)), judge([one.detach() for one in maps])).backward()
-    return models
+    return {"student": model}
 
 
 def _finest_step(config: FinestConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept) -> dict[str, nn.Module]:

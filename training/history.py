@@ -43,7 +43,7 @@ def find_phases(run: Path) -> dict[str, dict[str, Any]]:
 
 def earlier_runs(settings: Mapping[str, Any]) -> list[Path]:
     """The runs that a phase continued, each named as RUN/weights/NAME."""
-    named = [str(settings.get(key, "")) for key in ("start", "restorer", "body")]
+    named = [str(settings.get(key, "")) for key in ("start", "body")]
     return [Path(each).parent.parent for each in named if each not in NEW_WEIGHTS]
 
 
@@ -55,8 +55,6 @@ def describe_phase(name: str, settings: Mapping[str, Any]) -> str:
     begun = "" if start in NEW_WEIGHTS else f", continuing `{_named(start)}`"
     if settings.get("body"):
         begun = f", begun with the UNet of `{_named(settings['body'])}`"
-    if settings.get("restorer"):
-        begun += f" {'and' if settings['train_restorer'] else 'on what is made by'} `{_named(settings['restorer'])}`"
     crops = f"{loop['batch'] * loop['accumulate']} crops of {data['crop_px']} px"
     return (
         f"`{name}`: {loop['steps']:,} steps of {crops}, peak "

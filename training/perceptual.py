@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,20 +39,18 @@ class EncoderFeatureLoss(nn.Module):
     def forward(self, student: Tensor, target: Tensor) -> Tensor:
         """(B, 3, H, W) twice => scalar."""
         with torch.no_grad():
-            wanted = encoder_maps(self.encoder, target)
+            wanted = self._maps(target)
         total = student.new_zeros(())
-        for got, want in zip(encoder_maps(self.encoder, student), wanted, strict=True):
+        for got, want in zip(self._maps(student), wanted, strict=True):
             total = total + (_unit(got) - _unit(want)).square().sum(1).mean()
         return total
 
-
-def encoder_maps(encoder: Any, pixels: Tensor) -> list[Tensor]:
-    """(B, 3, H, W), sides multiples of 8 => the feature maps of an autoencoder's encoder, one a level."""
-    x, maps = encoder.conv_in(pixels), []
-    for block in encoder.down_blocks:
-        x = block(x)
-        maps.append(x)
-    return maps
+    def _maps(self, pixels: Tensor) -> list[Tensor]:
+        x, maps = self.encoder.conv_in(pixels), []
+        for block in self.encoder.down_blocks:
+            x = block(x)
+            maps.append(x)
+        return maps
 
 
 def _unit(feature: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The terms that judge whole pictures, perceptual and adversarial, of the stages that write pictures.
+"""The terms of the stage `pix` that look at pictures as a viewer does: the perceptual and the adversarial one.
 
 Both see them behind RandPad, real and student's at offsets of their own, so that neither can be pleased by place in
 the grid of 8 pixels (arXiv 2602.10630).
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gendrpix.specs import Offset
-from training.config import PictureTermsConfig
+from training.config import PixConfig
 from training.discriminator import DiscriminatorHeads
 from training.losses import discriminator_loss, draw_offsets, draw_zoom, generator_loss, randpad, zoomed
 from training.perceptual import PerceptualLoss
@@ -36,14 +36,14 @@ class Shown(NamedTuple):
 
 
 class PictureTerms:
-    """L_P and `softplus(-Disc(y))` of one stage, with the discriminator's heads and their optimiser.
+    """L_P and `softplus(-Disc(y))`, with the discriminator's heads and their optimiser.
 
     maps: the frozen features that the heads judge by, and `channels` their widths; None for no discriminator.
     """
 
     def __init__(
         self,
-        config: PictureTermsConfig,
+        config: PixConfig,
         run: Run,
         perceptual_loss: PerceptualLoss | None,
         maps: Maps | None,
