@@ -14,6 +14,7 @@ from training.losses import (
     draw_padding,
     draw_zoom,
     generator_loss,
+    harmonics_loss,
     harmonics_mask,
     l1_loss,
     mfs_loss,
@@ -72,6 +73,20 @@ def test_mfs_sees_a_planted_grid_and_little_else() -> None:
     gentle = clean + 0.1 * torch.sin(torch.arange(64) * 2 * math.pi / 64)[None, None, :, None]
     assert mfs_loss(planted, clean) > 5 * mfs_loss(gentle, clean)
     assert mfs_loss(clean, clean) == 0
+
+
+def test_harmonics_loss_matches_numpy_and_no_pattern_pleases_it() -> None:
+    a, b = random_pictures(seed=1), random_pictures(seed=2)
+    mask = harmonics_mask(*a.shape[-2:], 1).numpy()
+    errors = np.fft.fft2((a - b).double().numpy(), axes=(-2, -1), norm="ortho")[..., mask]
+    assert harmonics_loss(a, b).item() == pytest.approx(float(np.mean(np.abs(errors) ** 2)), rel=1e-5)
+    sharp = random_pictures(1, 64, 64)
+    smooth = torch.nn.functional.avg_pool2d(sharp, 5, stride=1, padding=2, count_include_pad=False)
+    patterned = smooth + (0.15 * torch.rand(8, 8, generator=torch.Generator().manual_seed(3))).repeat(8, 8)
+    assert mfs_loss(patterned, sharp) < mfs_loss(smooth, sharp), (
+        "MFS is pleased by a pattern that a smooth picture gets"
+    )
+    assert harmonics_loss(patterned, sharp) > harmonics_loss(smooth, sharp)
 
 
 def test_mfs_mask_leaves_the_mean_brightness_out() -> None:

@@ -20,7 +20,7 @@ from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained_autoencoder
 from training.config import AutoencoderConfig
 from training.data import Crops, open_crops
-from training.losses import mfs_loss
+from training.losses import harmonics_loss, mfs_loss
 from training.principal import principal_components, start_from_components
 from training.run import Run
 from training.validation import held_out, validate
@@ -61,12 +61,14 @@ def train(config: AutoencoderConfig) -> Path:
             output: Tensor = model(pixels).sample.float()
             l1, l2 = F.l1_loss(output, pixels), F.mse_loss(output, pixels)
             mfs = mfs_loss(output, pixels)
-            loss = config.l1_weight * l1 + config.l2_weight * l2 + config.mfs_weight * mfs
+            harmonics = harmonics_loss(output, pixels)
+            loss = config.l1_weight * l1 + config.l2_weight * l2
+            loss = loss + config.mfs_weight * mfs + config.harmonics_weight * harmonics
             run.update(loss, optimizer, model.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
         if not accelerator.sync_gradients:
             continue
         ema.step(model.parameters())
-        run.report(bar, step + 1, {"l1": l1, "l2": l2, "mfs": mfs})
+        run.report(bar, step + 1, {"l1": l1, "l2": l2, "mfs": mfs, "harmonics": harmonics})
 
         if run.due(step + 1, loop.sample_every):
             with averaged(ema, accelerator.unwrap_model(model)):

@@ -115,6 +115,8 @@ class AutoencoderConfig(StageConfig):
     """Weight of the mean squared error, which the reported PSNR follows."""
     mfs_weight: float = 0.1
     """Weight of the masked Fourier loss, which keeps an 8-pixel pattern out of what is decoded."""
+    harmonics_weight: float = 0.0
+    """Weight of the squared error in the same bins (`training.losses.harmonics_loss`), which no pattern pleases."""
 
     def __post_init__(self) -> None:
         if self.decoder_only and self.start in ("principal", "random"):
