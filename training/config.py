@@ -325,7 +325,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     "teacher": {
         "mini": TeacherConfig(
             preset="mini",
-            pattern_tokens=5,
+            pattern_tokens=7,
             loop=_mini(1500, learning_rate=4e-4),
         ),
         "sd21": TeacherConfig(
@@ -343,7 +343,7 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     },
     "adc": {
         "mini": AdcConfig(
-            preset="mini", truth_weight=0.5, fit_crops=256, pattern_tokens=5, loop=_mini(1000, learning_rate=3e-4)
+            preset="mini", truth_weight=0.5, fit_crops=256, pattern_tokens=7, loop=_mini(1000, learning_rate=3e-4)
         ),
         "sd21": AdcConfig(preset="sd21", model="sd21", discriminator_learning_rate=1e-5, data=_SD21_DATA, loop=_sd21()),
     },
