@@ -37,10 +37,10 @@ OPTIONAL = {"ncnn", "pillow_heif", "spaces", "spandrel", "torchao"}
 TRY = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import app, gendrpix.compare, gendrpix.bench_report, gendrpix.scores, gendrpix.sweep
+import app, gendrpix.comparison.comparison, gendrpix.bench.report, gendrpix.metrics.scorer, gendrpix.comparison.sweep
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.page import build_page
-from gendrpix.weights import BUNDLED
+from gendrpix.weights.load import BUNDLED
 build_page(Engine())
 for found in (app.__file__, gendrpix.__file__, str(BUNDLED)):
     assert found.startswith(sys.argv[1]), found

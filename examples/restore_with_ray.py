@@ -53,9 +53,10 @@ class Restorer:
 
     def restore(self, data: bytes) -> bytes:
         """A photo's file => its result's PNG."""
-        from gendrpix.images import open_picture, to_array, write_png
-        from gendrpix.outputs import enlarged_alpha
-        from gendrpix.recipe import png_entries
+        from gendrpix.image.read import open_picture
+        from gendrpix.image.write import to_array, write_png
+        from gendrpix.restore.pipelines import enlarged_alpha
+        from gendrpix.settings.recipe import png_entries
 
         picture = open_picture(data)
         pixels = self.pipeline(picture, scale=self.options.scale, output_type="pt").images

@@ -14,16 +14,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "GenDRPipeline": "gendrpix.pipelines",
-    "GenDRAdcPipeline": "gendrpix.pipelines",
-    "GenDRPixPipeline": "gendrpix.pipelines",
-    "RestorationOutput": "gendrpix.outputs",
-    "load_restorer": "gendrpix.pipelines",
-    "Picture": "gendrpix.images",
-    "PictureError": "gendrpix.images",
-    "open_picture": "gendrpix.images",
-    "save_png": "gendrpix.images",
-    "cut": "gendrpix.regions",
+    "GenDRPipeline": "gendrpix.restore.pipelines",
+    "GenDRAdcPipeline": "gendrpix.restore.pipelines",
+    "GenDRPixPipeline": "gendrpix.restore.pipelines",
+    "RestorationOutput": "gendrpix.restore.pipelines",
+    "load_restorer": "gendrpix.restore.pipelines",
+    "Picture": "gendrpix.image.picture",
+    "PictureError": "gendrpix.errors",
+    "open_picture": "gendrpix.image.read",
+    "save_png": "gendrpix.image.write",
+    "cut": "gendrpix.image.picture",
     "MODEL_SPECS": "gendrpix.specs",
     "RESTORER_SPECS": "gendrpix.specs",
 }

@@ -32,3 +32,13 @@ def pick_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
 def cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AMX, AVX512-BF16); others are slower in it than in float32."""
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+
+
+def describe_device(device: torch.device) -> str:
+    """The device as a report names it: "cpu (2 threads)", "cuda (NVIDIA H100)", "mps"."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+    return device.type

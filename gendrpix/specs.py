@@ -24,15 +24,20 @@ COMPARED_OMEGA = 1.0
 FORMAT_VERSION = 1
 """Version of the saved pipeline configuration; a folder saved with another one is refused by name."""
 
+OVERLAP_PX = 64
+"""Pixels that neighbouring tiles share, at least."""
+MIN_TILE_PX = 2 * OVERLAP_PX
+"""Smallest side of a tile: no more than half of it is shared with one neighbour."""
+
 Form = Literal["epsilon", "v", "residual", "direct"]
 Domain = Literal["pixel", "latent"]
 ColorFix = Literal["none", "wavelet", "adain"]
 Speedup = Literal["channels_last_vae", "channels_last_unet", "fused", "fp8", "compiled", "graphs"]
-"""Ways to compute faster (`gendrpix.speedups`)."""
+"""Ways to compute faster (`gendrpix.models.speedups`)."""
 DEFAULT_SPEEDUPS: tuple[Speedup, ...] = ("channels_last_vae",)
 """Those that gain where they were measured and change no pixel."""
 COLOR_FIXES: tuple[ColorFix, ...] = get_args(ColorFix)
-"""Where a result's broad colours come from (`gendrpix.color`)."""
+"""Where a result's broad colours come from (`gendrpix.image.color_fix`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +58,8 @@ class ModelSpec:
     window_tokens: tuple[int, ...]
     """Side, in tokens, of the self-attention field seen in training, one per resolution level."""
     window_sees_far: bool = False
-    """Whether a window also sees a sample of the rest of the picture (`gendrpix.attention`): weights that use attention
-    at the finest level lost 0.07 to 0.08 dB without it (docs/performance.md)."""
+    """Whether a window also sees a sample of the rest of the picture (`gendrpix.models.attention`): weights that use
+    attention at the finest level lost 0.07 to 0.08 dB without it (docs/performance.md)."""
     forms: Mapping[str, Form]
     """How each restorer reads its UNet's output."""
 
@@ -217,3 +222,8 @@ def find_restorer(name: str) -> RestorerSpec:
     if name not in RESTORER_SPECS:
         raise ValueError(f"Unknown restorer {name!r}: expected one of {', '.join(RESTORER_SPECS)}.")
     return RESTORER_SPECS[name]
+
+
+def restorer_of(choice: str) -> str:
+    """The restorer behind a choice: "gendr-pix*" => "gendr-pix"."""
+    return "gendr-pix" if choice == UNGUIDED else choice

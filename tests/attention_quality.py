@@ -16,12 +16,15 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from gendrpix.attention import ATTENTION_KINDS, window_borders
-from gendrpix.degrading import Degradation, crop_clean, degrade
+from gendrpix.comparison.degrade import Degradation, crop_clean, degrade
 from gendrpix.devices import pick_dtype
-from gendrpix.images import Picture, open_picture, resize
-from gendrpix.measure import grid_score, psnr_y, seam_score
-from gendrpix.pipelines import RestorerPipeline, load_restorer
+from gendrpix.image.picture import Picture
+from gendrpix.image.read import open_picture
+from gendrpix.image.resize import resize
+from gendrpix.metrics.fidelity import psnr_y
+from gendrpix.metrics.grid import grid_score, seam_score
+from gendrpix.models.attention import ATTENTION_KINDS, window_borders
+from gendrpix.restore.pipelines import RestorerPipeline, load_restorer
 from gendrpix.specs import PATCH
 from training.data import PhotoFolder
 

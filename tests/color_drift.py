@@ -10,11 +10,13 @@ import argparse
 from pathlib import Path
 from statistics import fmean
 
-from gendrpix.color import COLOR_FIXES, correct_color, low_band
-from gendrpix.degrading import Degradation, crop_clean, degrade
-from gendrpix.images import Picture, open_picture
-from gendrpix.measure import psnr_y
-from gendrpix.pipelines import load_restorer
+from gendrpix.comparison.degrade import Degradation, crop_clean, degrade
+from gendrpix.image.color_fix import correct_color, low_band
+from gendrpix.image.picture import Picture
+from gendrpix.image.read import open_picture
+from gendrpix.metrics.fidelity import psnr_y
+from gendrpix.restore.pipelines import load_restorer
+from gendrpix.specs import COLOR_FIXES
 from training.data import PhotoFolder
 
 

@@ -3,8 +3,8 @@
     python -m tests.file_to_file PHOTOS > table.md
 
 50 photos of the folder are reduced to mixed sizes (128 to 256 px), saved as JPEG and PNG, and restored to four times
-that by GenDR-Pix* with `gendrpix.batch.restore_files`, as `restore` does: one thing after the other, overlapped, and
-overlapped in batches of four.
+that by GenDR-Pix* with `gendrpix.jobs.batch.restore_files`, as `restore` does: one thing after the other, overlapped,
+and overlapped in batches of four.
 """
 
 import argparse
@@ -14,13 +14,15 @@ from pathlib import Path
 
 import torch
 
-from gendrpix.batch import restore_files
 from gendrpix.devices import pick_dtype
-from gendrpix.images import find_pictures, open_picture, resize, to_pil
-from gendrpix.jobs import Outcome, plan_tasks
-from gendrpix.options import Restore
-from gendrpix.pipelines import load_restorer
-from gendrpix.restoring import restore_call
+from gendrpix.image.read import find_pictures, open_picture
+from gendrpix.image.resize import resize
+from gendrpix.image.write import to_pil
+from gendrpix.jobs.batch import restore_files
+from gendrpix.jobs.calls import restore_call
+from gendrpix.jobs.tasks import Outcome, plan_tasks
+from gendrpix.restore.pipelines import load_restorer
+from gendrpix.settings.options import Restore
 
 SIZES = ((192, 128), (128, 192), (256, 192), (160, 160))
 

@@ -29,7 +29,9 @@ import numpy as np
 import psutil
 from PIL import Image, ImageCms
 
-from gendrpix.images import Limits, PictureError, open_picture
+from gendrpix.errors import PictureError
+from gendrpix.image.picture import Limits
+from gendrpix.image.read import open_picture
 from tests.pictures import assert_sentence, encoded, photo
 
 LIMITS = Limits(max_pixels=4_000_000, max_seconds=5.0)
@@ -100,7 +102,7 @@ def frames(color: Image.Image) -> dict[str, object]:
 
 
 def sixteen_bit_png() -> bytes:
-    from gendrpix.png16 import write_png16
+    from gendrpix.image.png import write_png16
 
     file = io.BytesIO()
     write_png16(file, np.asarray(photo(33, 21)).astype(np.uint16) * 257, {"gendrpix": "{}"})

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gendrpix.images import write_png
-from gendrpix.presets import MAX_BYTES, MAX_OMEGA, Guidance, PresetError, Recipe
-from gendrpix.recipe import png_entries
+from gendrpix.image.write import write_png
+from gendrpix.settings.checks import MAX_BYTES, PresetError
+from gendrpix.settings.presets import MAX_OMEGA, Guidance
+from gendrpix.settings.recipe import Recipe, png_entries
 from gendrpix.specs import CHOICE_LABELS
 from tests.fuzz_pictures import DAMAGES, mend_checksums
 

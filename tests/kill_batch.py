@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from gendrpix.__main__ import main as command
-from gendrpix.writing import PART_NAME
+from gendrpix.files import PART_NAME
 from tests.models import save_tiny_family
 from tests.pictures import photo
 
@@ -41,7 +41,9 @@ def run_command(words: list[str], log: Path) -> None:
 def start_job(pictures: Path, weights: Path, out: Path) -> BaseProcess:
     """`gendrpix restore` in a process of its own, forked from one that has done the imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gendrpix.pipelines", "gendrpix.batch", "tests.models", "tests.pictures"])
+    context.set_forkserver_preload(
+        ["gendrpix.restore.pipelines", "gendrpix.jobs.batch", "tests.models", "tests.pictures"]
+    )
     words = ["restore", str(pictures), "-o", str(out), "--weights", str(weights), "--restorer", "gendr-pix"]
     words += ["--scale", "1.5", "--device", "cpu"]
     process = context.Process(target=run_command, args=(words, out.with_suffix(".log")))

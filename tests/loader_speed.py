@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from gendrpix.report import Table
+from gendrpix.report.tables import Table
 from training.config import DataConfig
 from training.data import Crops, open_crops
 

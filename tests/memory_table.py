@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import torch
 
-from gendrpix.measure import measure_peak
-from gendrpix.memory import tight_memory
-from gendrpix.pipelines import RestorerPipeline, load_restorer
-from gendrpix.planner import Plan, predict_peak, run_plan
+from gendrpix.metrics.profiling import measure_peak
+from gendrpix.restore.memory import tight_memory
+from gendrpix.restore.pipelines import RestorerPipeline, load_restorer
+from gendrpix.restore.planner import Plan, predict_peak, run_plan
 from gendrpix.specs import CHOICE_LABELS
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gendrpix.networks import build_autoencoder, build_unet
-from gendrpix.pipelines import PIPELINES, RestorerPipeline
+from gendrpix.models.networks import build_autoencoder, build_unet
+from gendrpix.restore.pipelines import PIPELINES, RestorerPipeline
 from gendrpix.specs import MODEL_SPECS, Form, ModelSpec, find_restorer
 
 TINY = ModelSpec(

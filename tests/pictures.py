@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from gendrpix.images import Picture
+from gendrpix.image.picture import Picture
 
 COLOR = (200, 100, 50)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from gendrpix.images import open_picture
-from gendrpix.pipelines import load_restorer
+from gendrpix.image.read import open_picture
+from gendrpix.restore.pipelines import load_restorer
 from gendrpix.specs import CHOICE_LABELS, Speedup
 
 WAYS: Sequence[tuple[str, torch.dtype, tuple[Speedup, ...]]] = (

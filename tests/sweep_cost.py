@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from gendrpix import load_restorer, open_picture
-from gendrpix.images import Picture
-from gendrpix.measure import grid_score
-from gendrpix.sweep import ALL_OFFSETS, BranchBank, sweep_offsets
+from gendrpix.comparison.sweep import ALL_OFFSETS, BranchBank, sweep_offsets
+from gendrpix.image.picture import Picture
+from gendrpix.metrics.grid import grid_score
 
 PHOTO = Path(__file__).resolve().parents[1] / "assets" / "examples" / "cat.png"
 FIXED, OMEGA = (3, 3), 1.5

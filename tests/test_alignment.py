@@ -11,7 +11,7 @@ from models import TINY, save_tiny_family
 from stages import assert_same, checkpoint_state, stage_words
 from transformers import Dinov2Config, Dinov2Model
 
-from gendrpix.networks import build_unet
+from gendrpix.models.networks import build_unet
 from training.__main__ import main
 from training.alignment import DEVIATION, MEAN, Alignment
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pictures import encoded, photo
 
-from gendrpix import archives
-from gendrpix.archives import ArchiveError, Named, ZipLimits, is_picture, pack, plain_name, unpack, without_twins
+from gendrpix.jobs import archives
+from gendrpix.jobs.archives import ArchiveError, Named, ZipLimits, is_picture, pack, plain_name, unpack, without_twins
 
 PICTURE = encoded(photo(9, 7))
 

@@ -16,7 +16,7 @@ from pictures import encoded, photo
 from PIL import Image
 from server import AppProcess
 
-from gendrpix.recipe import KEYWORD
+from gendrpix.settings.recipe import KEYWORD
 from gendrpix.ui.engine import Engine
 
 # Bombs -------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gendrpix.attention import (
+from gendrpix.metrics.grid import seam_score
+from gendrpix.models.attention import (
     ATTENTION_KINDS,
     AutoProcessor,
     PooledProcessor,
@@ -26,8 +27,7 @@ from gendrpix.attention import (
     spread,
     window_borders,
 )
-from gendrpix.measure import seam_score
-from gendrpix.networks import build_unet
+from gendrpix.models.networks import build_unet
 from tests.models import TINY
 
 WINDOWS = TINY.window_tokens  # (8, 4)

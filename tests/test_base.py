@@ -13,8 +13,8 @@ from models import TINY, save_tiny_family
 from stages import checkpoint_state, stage_words
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from gendrpix.networks import build_unet, signal_and_noise
-from gendrpix.pipelines import load_restorer
+from gendrpix.models.networks import build_unet, signal_and_noise
+from gendrpix.restore.pipelines import load_restorer
 from training.__main__ import main
 from training.base import MIRRORS, encode_prompts
 from training.scores import Denoiser, draw_noise

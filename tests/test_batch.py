@@ -23,11 +23,15 @@ from models import save_tiny_family
 from pictures import encoded, photo
 
 from gendrpix.__main__ import main
-from gendrpix.batch import ahead, in_groups, restore_files
-from gendrpix.images import Picture, PictureError, open_picture
-from gendrpix.jobs import COLUMNS, Crew, Outcome, Task, Times, check_report, plan_tasks
-from gendrpix.png16 import PngStream, write_chunk
-from gendrpix.recipe import digest_weights, pick_scale, read_entry
+from gendrpix.errors import PictureError
+from gendrpix.image.picture import Picture
+from gendrpix.image.png import PngStream, write_chunk
+from gendrpix.image.read import open_picture
+from gendrpix.jobs.batch import ahead, in_groups, restore_files
+from gendrpix.jobs.processes import Crew
+from gendrpix.jobs.tasks import COLUMNS, Outcome, Task, Times, check_report, plan_tasks
+from gendrpix.settings.recipe import pick_scale, read_entry
+from gendrpix.weights.verify import digest_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = {"restorer": "double", "scale": 2.0}

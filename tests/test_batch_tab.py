@@ -16,8 +16,8 @@ from PIL import Image
 
 from gendrpix import open_picture
 from gendrpix.__main__ import main
-from gendrpix.images import Limits
-from gendrpix.recipe import KEYWORD
+from gendrpix.image.picture import Limits
+from gendrpix.settings.recipe import KEYWORD
 from gendrpix.ui.batch_job import Batch, without_formula
 from gendrpix.ui.batch_tab import BY_SCALE, BY_SIZE, BatchTab, as_options
 from gendrpix.ui.engine import Engine

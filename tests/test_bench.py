@@ -12,25 +12,18 @@ import torch
 from models import TINY, save_tiny_family
 from torch import nn
 
-from gendrpix import bench as benching
-from gendrpix import machine
 from gendrpix.__main__ import main
-from gendrpix.bench import (
-    BenchResult,
-    Case,
-    Measured,
-    fit_exponent,
-    parse_size,
-    plan_bench,
-    run_bench,
-)
-from gendrpix.bench_plots import PAPER_LABEL, plot_growth
-from gendrpix.bench_report import to_dict, to_markdown, to_text, write_reports
-from gendrpix.cost import count
-from gendrpix.machine import measure_ceiling
-from gendrpix.measure import Peak
-from gendrpix.options import Bench
-from gendrpix.peers import PEERS, build_peer, count_peer
+from gendrpix.baselines.networks import PEERS, build_peer, count_peer
+from gendrpix.bench import environment as machine
+from gendrpix.bench import run as benching
+from gendrpix.bench.cases import BenchResult, Case, Measured, Plan, fit_exponent, parse_size, plan_bench
+from gendrpix.bench.cost import count
+from gendrpix.bench.environment import measure_ceiling
+from gendrpix.bench.plots import PAPER_LABEL, plot_growth
+from gendrpix.bench.report import to_dict, to_markdown, to_text, write_reports
+from gendrpix.bench.run import run_bench
+from gendrpix.metrics.profiling import Peak
+from gendrpix.settings.options import Bench
 
 CPU = torch.device("cpu")
 
@@ -38,7 +31,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def tiny_known(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny family is known wherever a registry was imported."""
-    for module in ("cost", "bench", "pipelines"):
+    for module in ("bench.cost", "bench.run", "restore.pipelines"):
         monkeypatch.setattr(f"gendrpix.{module}.MODEL_SPECS", {TINY.name: TINY})
     monkeypatch.setattr(machine, "CEILING_SIDE", {"cpu": 64})
 
@@ -78,7 +71,7 @@ def options(**changes: object) -> Bench:
     return Bench(**{**chosen, "warmup": 0, **changes})
 
 
-def run(plan: benching.Plan) -> tuple[BenchResult, list[str]]:
+def run(plan: Plan) -> tuple[BenchResult, list[str]]:
     said: list[str] = []
     return run_bench(plan, CPU, said.append), said
 

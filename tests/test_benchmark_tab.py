@@ -42,7 +42,7 @@ def test_cases_are_shown_as_they_end_and_can_be_downloaded(tab: BenchmarkTab) ->
 
 
 def test_what_cannot_fit_is_refused_with_the_reason(tab: BenchmarkTab, monkeypatch) -> None:
-    monkeypatch.setattr("gendrpix.bench.available_bytes", lambda device: 10_000_000)
+    monkeypatch.setattr("gendrpix.bench.run.available_bytes", lambda device: 10_000_000)
     last = [step for step in tab.run_benchmark(["gendr-pix*"], ["1024"], 1) if tab.notes in step][-1]
     assert "10 MB are free; choose a smaller size." in last[tab.notes]["value"]
     assert not last[tab.table]["visible"] and tab.times not in last

@@ -9,7 +9,7 @@ import pytest
 from models import save_tiny_family
 from PIL import Image
 
-from gendrpix.images import save_png
+from gendrpix.image.write import save_png
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.blind_tab import BlindTab, unnamed
 from gendrpix.ui.engine import Engine

@@ -9,9 +9,9 @@ import torch
 from models import save_tiny_family, tiny_autoencoder, tiny_pipeline
 from stages import stage_words
 
-from gendrpix.codecs import LatentCodec
-from gendrpix.images import resize
-from gendrpix.pipelines import GenDRPixPipeline, load_restorer
+from gendrpix.image.resize import resize
+from gendrpix.models.codecs import LatentCodec
+from gendrpix.restore.pipelines import GenDRPixPipeline, load_restorer
 from training.__main__ import main
 from training.body import take_body
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gendrpix.pipelines import load_restorer
+from gendrpix.restore.pipelines import load_restorer
 from tests.models import tiny_autoencoder, tiny_pipeline
 from training.bundle import STAGES, BundleConfig, bundle
 from training.config import PRESETS

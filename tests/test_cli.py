@@ -20,12 +20,13 @@ from gendrpix import __main__ as cli
 from gendrpix import __version__
 from gendrpix.__main__ import main
 from gendrpix.devices import pick_dtype
-from gendrpix.images import open_picture, to_array
-from gendrpix.options import Restore
-from gendrpix.pipelines import load_restorer
-from gendrpix.recipe import read_entry
-from gendrpix.regions import cut
-from gendrpix.restoring import dtype_of
+from gendrpix.image.picture import cut
+from gendrpix.image.read import open_picture
+from gendrpix.image.write import to_array
+from gendrpix.jobs.calls import dtype_of
+from gendrpix.restore.pipelines import load_restorer
+from gendrpix.settings.options import Restore
+from gendrpix.settings.recipe import read_entry
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +289,7 @@ def test_running_out_of_memory_is_a_sentence(inputs: Path, weights: Path, tmp_pa
     def exhaust(*_: object) -> bool:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
 
-    monkeypatch.setattr("gendrpix.restoring.restore_call", lambda *_: exhaust)
+    monkeypatch.setattr("gendrpix.jobs.calls.restore_call", lambda *_: exhaust)
     assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out", "--weights", weights) == 1
     assert "not enough memory for this; choose a smaller scale" in capsys.readouterr().err
 

@@ -6,7 +6,8 @@ import torch
 from diffusers import AutoencoderKL
 from models import tiny_autoencoder, tiny_pipeline
 
-from gendrpix.codecs import WIDER, LatentCodec, PixelCodec, codec_for, without_pattern
+from gendrpix.models.codecs import LatentCodec, PixelCodec, codec_for
+from gendrpix.models.pattern import WIDER, without_pattern
 
 
 def test_pixel_codec_is_lossless_and_orders_channels_as_the_paper() -> None:

@@ -7,10 +7,12 @@ from models import tiny_pipeline
 from pictures import photo
 from scipy.ndimage import convolve1d
 
-from gendrpix.color import COLOR_FIXES, correct_color, low_band
-from gendrpix.compare import CompareSettings
-from gendrpix.images import open_picture
-from gendrpix.presets import PresetError, Recipe
+from gendrpix.image.color_fix import correct_color, low_band
+from gendrpix.image.read import open_picture
+from gendrpix.settings.checks import PresetError
+from gendrpix.settings.recipe import Recipe
+from gendrpix.settings.restoration import CompareSettings
+from gendrpix.specs import COLOR_FIXES
 
 
 def smooth(height: int, width: int, seed: int = 0) -> torch.Tensor:

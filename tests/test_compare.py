@@ -11,29 +11,18 @@ import torch
 from models import save_tiny_family, tiny_pipeline
 from pictures import photo
 
-from gendrpix.compare import (
-    CompareSettings,
-    Record,
-    RestorerCache,
-    compare,
-    input_record,
-    order_choices,
-    restorer_of,
-)
-from gendrpix.guidance import mix
-from gendrpix.images import Picture, open_picture
-from gendrpix.measure import Peak
-from gendrpix.pipelines import RestorerPipeline
-from gendrpix.report import (
-    format_bytes,
-    format_seconds,
-    to_json,
-    to_table,
-    write_csv,
-    write_json,
-)
-from gendrpix.scores import Scorer, Scores
-from gendrpix.specs import CHOICE_LABELS, UNGUIDED
+from gendrpix.comparison.comparison import Record, compare, input_record
+from gendrpix.comparison.report import to_json, to_table, write_csv, write_json
+from gendrpix.image.picture import Picture
+from gendrpix.image.read import open_picture
+from gendrpix.metrics.profiling import Peak
+from gendrpix.metrics.scorer import Scorer, Scores
+from gendrpix.report.tables import format_bytes, format_seconds
+from gendrpix.restore.cache import RestorerCache
+from gendrpix.restore.guidance import mix
+from gendrpix.restore.pipelines import RestorerPipeline
+from gendrpix.settings.restoration import CompareSettings, order_choices
+from gendrpix.specs import CHOICE_LABELS, UNGUIDED, restorer_of
 
 ALL = tuple(CHOICE_LABELS)
 FAST = CompareSettings(scale=2, warmup=0)
@@ -196,7 +185,7 @@ def test_settings_out_of_range_are_refused(options: dict) -> None:
 
 
 def test_the_cache_loads_each_pipeline_once_for_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gendrpix import compare as module
+    from gendrpix.comparison import comparison as module
 
     loads: list[str] = []
     original = module.load_restorer

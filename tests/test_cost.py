@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gendrpix.cost import count, format_info
+from gendrpix.bench.cost import count, format_info
 
 
 def test_parameters_of_the_full_size_are_the_papers() -> None:

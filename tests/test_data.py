@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from gendrpix.images import resize
+from gendrpix.image.resize import resize
 from training.config import DataConfig
 from training.data import (
     HELD_OUT_SEED,

@@ -14,8 +14,11 @@ import torch
 from pictures import COLOR, assert_sentence, encoded, photo, pixels
 from PIL import Image, ImageCms, PngImagePlugin
 
-from gendrpix.images import Limits, PictureError, open_picture, read_size, to_pil
-from gendrpix.png16 import write_png16
+from gendrpix.errors import PictureError
+from gendrpix.image.picture import Limits
+from gendrpix.image.png import write_png16
+from gendrpix.image.read import open_picture, read_size
+from gendrpix.image.write import to_pil
 
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")
 LOSSY = ("JPEG", "WEBP", "AVIF")
@@ -123,7 +126,7 @@ def test_a_webp_canvas_is_checked_from_its_header(options: dict[str, object]) ->
 @pytest.mark.parametrize("format_name", LOSSLESS + LOSSY)
 def test_decoding_ends_when_its_time_is_over(format_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))  # every look at it, a second has gone
-    monkeypatch.setattr("gendrpix.decoding.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("gendrpix.image.read.time.monotonic", lambda: next(clock))
     data = encoded(photo(), format_name)
     with pytest.raises(PictureError, match=r"The file took longer to decode than the limit of 1\.5 seconds") as caught:
         open_picture(data, Limits(max_seconds=1.5))
@@ -135,7 +138,7 @@ def test_a_long_file_is_left_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> N
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8))
     for format_name in ("PNG", "JPEG", "BMP", "GIF"):
         data, looks = encoded(noise, format_name), []
-        monkeypatch.setattr("gendrpix.decoding.Clock.check", lambda self, looks=looks: looks.append(0))
+        monkeypatch.setattr("gendrpix.image.read.Clock.check", lambda self, looks=looks: looks.append(0))
         open_picture(data)
         assert len(looks) > len(data) / 100_000, format_name
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gendrpix.degrading import Degradation, blur, crop_clean, degrade
-from gendrpix.images import resize
+from gendrpix.comparison.degrade import Degradation, blur, crop_clean, degrade
+from gendrpix.image.resize import resize
 
 NOTHING = {"blur_px": 0.0, "factor": 1, "noise": 0.0, "jpeg": 100}
 

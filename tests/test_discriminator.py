@@ -6,7 +6,7 @@ import pytest
 import torch
 from models import TINY
 
-from gendrpix.networks import build_unet
+from gendrpix.models.networks import build_unet
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.losses import discriminator_loss, generator_loss, positives
 

@@ -11,7 +11,7 @@ import yaml
 from models import TINY
 from torch import nn
 
-from gendrpix.networks import build_unet
+from gendrpix.models.networks import build_unet
 from gendrpix.specs import RESTORER_SPECS, find_model
 from training.__main__ import main
 from training.config import PRESETS, PixConfig

@@ -23,7 +23,7 @@ from pictures import photo as draw_photo
 from PIL import Image
 
 from gendrpix import load_restorer, open_picture
-from gendrpix.presets import Recipe
+from gendrpix.settings.recipe import Recipe
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.endpoints import ALL
 from gendrpix.ui.engine import Engine
@@ -141,10 +141,10 @@ def test_sweep_gives_64_scores_once_timed(client: Client, photo: Path) -> None:
 
 
 def test_benchmark_times_or_says_why_not(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("cost", "bench", "pipelines"):
+    for module in ("bench.cost", "bench.run", "restore.pipelines"):
         monkeypatch.setattr(f"gendrpix.{module}.MODEL_SPECS", {TINY.name: TINY})
     monkeypatch.setattr("gendrpix.specs.MODEL_SPECS", {TINY.name: TINY})
-    monkeypatch.setattr("gendrpix.machine.CEILING_SIDE", {"cpu": 64})
+    monkeypatch.setattr("gendrpix.bench.environment.CEILING_SIDE", {"cpu": 64})
     call = {"restorers": ["gendr-pix", "gendr-pix*"], "repeats": 2, "api_name": "/benchmark"}
     result = client.predict(sizes=[32, 64], **call)
     cases = result["cases"]
@@ -153,7 +153,7 @@ def test_benchmark_times_or_says_why_not(client: Client, monkeypatch: pytest.Mon
     ]  # fmt: skip
     assert all(len(case["all_seconds"]) == 2 and case["reason"] is None for case in cases)
     assert {line["name"] for line in result["exponents"]} == {"gendr-pix", "gendr-pix*"}
-    monkeypatch.setattr("gendrpix.bench.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("gendrpix.bench.run.available_bytes", lambda device: 1000)
     small = client.predict(sizes=[64], **call)["cases"]
     assert all(case["seconds"] is None and "choose a smaller size" in case["reason"] for case in small)
 

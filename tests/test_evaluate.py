@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from gendrpix import compare
-from gendrpix.images import open_picture, resize, to_pil
-from gendrpix.measure import grid_score
-from gendrpix.pipelines import load_restorer
+from gendrpix.comparison import comparison
+from gendrpix.image.read import open_picture
+from gendrpix.image.resize import resize
+from gendrpix.image.write import to_pil
+from gendrpix.metrics.grid import grid_score
+from gendrpix.restore.pipelines import load_restorer
 from tests.models import TINY, save_tiny_family
 from training.__main__ import main
 from training.cases import Degrading, degraded_cases, held_out_cases, paired_cases, photo_cases
@@ -255,13 +257,13 @@ def test_every_size_is_warmed_up_once(tmp_path: Path, monkeypatch: pytest.Monkey
     weights = save_tiny_family(tmp_path / "tiny", ("gendr-pix",))
     photos = write_photos(tmp_path / "photos", {"a": (16, 16), "b": (16, 16), "c": (24, 16)})
     warmups = []
-    timed = compare.timed
+    timed = comparison.timed
 
     def recorded(fn, device, *, warmup, repeats):
         warmups.append(warmup)
         return timed(fn, device, warmup=warmup, repeats=repeats)
 
-    monkeypatch.setattr(compare, "timed", recorded)
+    monkeypatch.setattr(comparison, "timed", recorded)
     evaluate(
         EvaluateConfig(
             out=tmp_path / "out",
@@ -389,7 +391,7 @@ def test_the_commands_write_tables_and_sheets(tmp_path: Path, capsys: pytest.Cap
 
 def test_each_attention_is_a_line_and_runs_as_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """96 pixels are 12 positions, more than the tiny family's 8: "window" and "full" differ, "auto" is "window"."""
-    monkeypatch.setattr("gendrpix.pipelines.MODEL_SPECS", {TINY.name: TINY})
+    monkeypatch.setattr("gendrpix.restore.pipelines.MODEL_SPECS", {TINY.name: TINY})
     weights = save_tiny_family(tmp_path / "tiny", ("gendr-pix",))
     config = EvaluateConfig(
         out=tmp_path / "out",

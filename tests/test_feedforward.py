@@ -6,9 +6,8 @@ import torch
 from diffusers.models.attention import FeedForward
 from models import TINY, tiny_pipeline
 
-from gendrpix.feedforward import LEAST_POSITIONS, forward_in_parts, split_feed_forward
-from gendrpix.memory import rehearse
-from gendrpix.networks import build_unet
+from gendrpix.models.networks import LEAST_POSITIONS, build_unet, forward_in_parts, split_feed_forward
+from gendrpix.restore.memory import rehearse
 
 
 def test_parts_are_the_whole() -> None:

@@ -13,9 +13,9 @@ from stages import assert_same, stage_words
 from torch import nn
 from torch.nn import functional as F
 
-from gendrpix.codecs import PixelCodec
-from gendrpix.networks import build_unet, predict
-from gendrpix.pipelines import load_restorer
+from gendrpix.models.codecs import PixelCodec
+from gendrpix.models.networks import build_unet, predict
+from gendrpix.restore.pipelines import load_restorer
 from gendrpix.specs import MODEL_SPECS, ModelSpec
 from training.__main__ import main
 from training.finest import Finest, read_from, share_gradients, write_into

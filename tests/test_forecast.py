@@ -8,10 +8,11 @@ from models import tiny_pipeline
 from pictures import assert_sentence
 from PIL import Image
 
-from gendrpix.compare import CompareSettings, Record
-from gendrpix.forecast import Rates, check_fits, forecast, in_a_line, propose
-from gendrpix.guidance import Branches
-from gendrpix.planner import PlanError, predict_peak
+from gendrpix.comparison.comparison import Record
+from gendrpix.comparison.forecast import Rates, check_fits, forecast, in_a_line, propose
+from gendrpix.restore.guidance import Branches
+from gendrpix.restore.planner import PlanError, predict_peak
+from gendrpix.settings.restoration import CompareSettings
 
 SETTINGS = CompareSettings(scale=4.0)
 FAST, GUIDED = "gendr-pix*", "gendr-pix"
@@ -79,8 +80,8 @@ def test_line_names_time_and_memory(pipelines: dict) -> None:
 def test_what_cannot_fit_is_refused_with_what_would(pipelines: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     side = 1024
     free = int(1.2 * predict_peak(pipelines[FAST], side, side))
-    monkeypatch.setattr("gendrpix.planner.available_bytes", lambda device: free)
-    monkeypatch.setattr("gendrpix.forecast.available_bytes", lambda device: free)
+    monkeypatch.setattr("gendrpix.restore.planner.available_bytes", lambda device: free)
+    monkeypatch.setattr("gendrpix.comparison.forecast.available_bytes", lambda device: free)
     [whole] = forecast([FAST], side, side, SETTINGS, pipelines.__getitem__, Rates())
     assert whole.plan.tile_px is None
     tiled = forecast([GUIDED], side, side, SETTINGS, pipelines.__getitem__, Rates())
@@ -106,6 +107,6 @@ def test_a_restorer_that_fits_is_proposed(pipelines: dict, monkeypatch: pytest.M
         if guided and height > 32:
             raise PlanError("Too much.")
 
-    monkeypatch.setattr("gendrpix.forecast.choose_plan", refuse)
+    monkeypatch.setattr("gendrpix.comparison.forecast.choose_plan", refuse)
     said = propose([GUIDED, able], 64, 64, SETTINGS, pipelines.__getitem__)
     assert said == "Instead: GenDR-Pix* would fit as asked, or all chosen would fit at scale 2."

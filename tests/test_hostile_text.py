@@ -11,7 +11,7 @@ from PIL import PngImagePlugin
 from server import AppProcess, running_app
 from test_browser import STEP_MS, browser  # noqa: F401 - a fixture
 
-from gendrpix.recipe import KEYWORD
+from gendrpix.settings.recipe import KEYWORD
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 from playwright.sync_api import Browser, FilePayload, Page, expect  # noqa: E402

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gendrpix.networks import build_unet
+from gendrpix.models.networks import build_unet
 from gendrpix.specs import find_model
 from training.identity import start_as_identity
 

@@ -15,23 +15,12 @@ from hypothesis import strategies as st
 from pictures import assert_sentence, photo
 from PIL import Image
 
-from gendrpix import images
-from gendrpix.images import (
-    Limits,
-    Picture,
-    PictureError,
-    check_output_size,
-    find_pictures,
-    open_picture,
-    output_size,
-    pad_to_multiple,
-    reflect_pad,
-    resize,
-    resize_alpha,
-    save_png,
-    to_array,
-    to_pil,
-)
+from gendrpix.errors import PictureError
+from gendrpix.image import picture
+from gendrpix.image.picture import Limits, Picture
+from gendrpix.image.read import find_pictures, open_picture
+from gendrpix.image.resize import check_output_size, output_size, pad_to_multiple, reflect_pad, resize, resize_alpha
+from gendrpix.image.write import save_png, to_array, to_pil
 
 
 def test_find_pictures(tmp_path: Path) -> None:
@@ -167,7 +156,7 @@ def test_sixteen_bit_png_holds_its_samples(height: int, width: int, with_alpha: 
     channels = 4 if with_alpha else 3
     values = np.random.default_rng(seed).integers(0, 65536, (height, width, channels), dtype=np.uint16)
     buffer = io.BytesIO()
-    images.write_png16(buffer, values, METADATA)
+    picture.write_png16(buffer, values, METADATA)
     assert np.array_equal(decode_png16(buffer.getvalue(), channels), values)
     with Image.open(io.BytesIO(buffer.getvalue())) as image:
         image.load()
@@ -176,14 +165,14 @@ def test_sixteen_bit_png_holds_its_samples(height: int, width: int, with_alpha: 
 
 
 def test_sixteen_bit_png_in_several_bands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("gendrpix.png16.BAND_BYTES", 100)
+    monkeypatch.setattr("gendrpix.image.png.BAND_BYTES", 100)
     color = torch.rand(1, 3, 17, 5) * 2 - 1
     path = save_png(color, tmp_path / "deep.png", bits=16)
     assert np.array_equal(decode_png16(path.read_bytes(), 3), to_array(color, bits=16))
     with pytest.raises(ValueError, match="16"):
         save_png(photo(), tmp_path / "no.png", bits=16)
     with pytest.raises(ValueError, match="uint16"):
-        images.write_png16(io.BytesIO(), np.zeros((2, 2, 3), np.uint8), {})  # type: ignore[arg-type]
+        picture.write_png16(io.BytesIO(), np.zeros((2, 2, 3), np.uint8), {})  # type: ignore[arg-type]
 
 
 def decode_png16(data: bytes, channels: int) -> np.ndarray:
@@ -223,7 +212,9 @@ def test_an_existing_file_is_kept_unless_overwriting(tmp_path: Path) -> None:
 
 def test_a_file_that_appears_while_writing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.png"
-    monkeypatch.setattr(images, "write_png", lambda file, *_: (file.write(b"new"), path.write_bytes(b"theirs")))
+    monkeypatch.setattr(
+        "gendrpix.image.write.write_png", lambda file, *_: (file.write(b"new"), path.write_bytes(b"theirs"))
+    )
     with pytest.raises(PictureError, match="exists already"):
         save_png(photo(), path)
     assert path.read_bytes() == b"theirs" and list(tmp_path.iterdir()) == [path]
@@ -268,7 +259,7 @@ def test_interrupting_a_write_removes_the_part(tmp_path: Path, monkeypatch: pyte
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "write_png", interrupt)
+    monkeypatch.setattr("gendrpix.image.write.write_png", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_png(photo(), tmp_path / "out.png")
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import training.interpolate
-from gendrpix.pipelines import GenDRPixPipeline
+from gendrpix.restore.pipelines import GenDRPixPipeline
 from tests.models import tiny_autoencoder, tiny_pipeline
 from training.__main__ import main
 from training.bundle import STAGES, BundleConfig, bundle

@@ -7,7 +7,7 @@ import torch
 from models import TINY
 from torch import nn
 
-from gendrpix.networks import build_unet, replace_conv_out
+from gendrpix.models.networks import build_unet, replace_conv_out
 from gendrpix.specs import find_model
 from training.leastsquares import ConvRegression, fit_conv_in, fit_conv_out
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import photo
 
-from gendrpix.presets import PresetError
+from gendrpix.settings.checks import PresetError
 from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES
 from gendrpix.ui.compare_tab import CompareTab
 from gendrpix.ui.engine import Engine

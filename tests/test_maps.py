@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from gendrpix.images import resize
-from gendrpix.maps import (
+from gendrpix.comparison.sweep import ALL_OFFSETS
+from gendrpix.image.resize import resize
+from gendrpix.report.maps import (
     LEAST_TOP,
     cell_at,
     cell_box,
@@ -19,7 +20,6 @@ from gendrpix.maps import (
     palette_color,
     spectrum,
 )
-from gendrpix.sweep import ALL_OFFSETS
 
 
 def noise(*shape: int) -> torch.Tensor:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gendrpix import measure
-from gendrpix.measure import grid_score, measure_peak, psnr_y, seam_score, ssim_y, timed
+from gendrpix.metrics.fidelity import psnr_y, ssim_y
+from gendrpix.metrics.grid import grid_score, seam_score
+from gendrpix.metrics.profiling import measure_peak, timed
 
 
 def natural(height: int = 128, width: int = 136, seed: int = 0) -> Tensor:
@@ -170,7 +171,7 @@ def hold(mega_bytes: int) -> None:
 @pytest.mark.parametrize("sampled", [False, True])
 def test_the_peak_is_what_was_held_above_the_start(sampled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if sampled:
-        monkeypatch.setattr(measure, "_reset_high_water_mark", lambda: False)
+        monkeypatch.setattr("gendrpix.metrics.profiling._reset_high_water_mark", lambda: False)
     hold(40)  # whatever is allocated once
     with measure_peak("cpu") as small:
         hold(40)
@@ -190,7 +191,7 @@ def test_an_earlier_higher_peak_does_not_count() -> None:
 
 
 def test_the_watching_thread_ends_with_its_body_when_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "_reset_high_water_mark", lambda: False)
+    monkeypatch.setattr("gendrpix.metrics.profiling._reset_high_water_mark", lambda: False)
     with pytest.raises(KeyError), measure_peak("cpu"):
         raise KeyError("x")
     assert not [thread for thread in threading.enumerate() if thread.name == "gendrpix-memory"]

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from models import TINY
 from torch import Tensor, nn
 
-from gendrpix.networks import (
+from gendrpix.models.networks import (
     build_autoencoder,
     build_unet,
     initial_prompts,

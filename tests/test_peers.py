@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gendrpix.images import open_picture
-from gendrpix.peers import NcnnNetwork
-from gendrpix.scores import Scorer
+from gendrpix.baselines.networks import NcnnNetwork
+from gendrpix.image.read import open_picture
+from gendrpix.metrics.scorer import Scorer
 from tests.test_evaluate import FAST, array_of, rows_of, write_pairs, write_photos
 from training.evaluate import EvaluateConfig, evaluate
 

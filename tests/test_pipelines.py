@@ -13,9 +13,10 @@ from models import TINY, save_tiny_family, tiny_autoencoder, tiny_pipeline
 from pictures import photo
 from torch import Tensor
 
-from gendrpix.codecs import without_pattern
-from gendrpix.images import Picture, PictureError
-from gendrpix.pipelines import PIPELINES, GenDRPixPipeline, RestorerPipeline, load_restorer
+from gendrpix.errors import PictureError
+from gendrpix.image.picture import Picture
+from gendrpix.models.pattern import without_pattern
+from gendrpix.restore.pipelines import PIPELINES, GenDRPixPipeline, RestorerPipeline, load_restorer
 
 NAMES = tuple(PIPELINES)
 TOLERANCE = 1e-5

@@ -13,13 +13,14 @@ import torch
 from models import tiny_pipeline
 from torch import Tensor
 
-from gendrpix import memory, planner
-from gendrpix.feedforward import split_feed_forward
-from gendrpix.images import Picture
-from gendrpix.memory import REHEARSED_PX, Ledger, container_bytes, pass_bytes, rehearse
-from gendrpix.pipelines import RestorerPipeline
-from gendrpix.planner import Plan, PlanError, choose_plan, list_plans, predict_peak, restore_within
-from gendrpix.tiling import MIN_TILE_PX, restore_tiled
+from gendrpix.image.picture import Picture
+from gendrpix.models.networks import split_feed_forward
+from gendrpix.models.tiling import restore_tiled
+from gendrpix.restore import memory, planner
+from gendrpix.restore.memory import REHEARSED_PX, Ledger, container_bytes, pass_bytes, rehearse
+from gendrpix.restore.pipelines import RestorerPipeline
+from gendrpix.restore.planner import Plan, PlanError, choose_plan, list_plans, predict_peak, restore_within
+from gendrpix.specs import MIN_TILE_PX
 
 TESTS = Path(__file__).resolve().parent
 PLENTY = 2**50
@@ -78,7 +79,7 @@ def test_a_rehearsal_moves_and_copies_no_weights(pix: RestorerPipeline) -> None:
 
 
 def test_a_rehearsal_keeps_the_attention_and_asks_again_when_it_changes(pix: RestorerPipeline) -> None:
-    from gendrpix.attention import set_attention
+    from gendrpix.models.attention import set_attention
 
     pass_bytes(pix, REHEARSED_PX**2)
     set_attention(pix.unet, "window", (8, 4))
@@ -260,7 +261,7 @@ def test_where_memory_ran_out_the_smaller_plan_runs_tight_and_serving_goes_on(
         yield
         tight.append(False)
 
-    monkeypatch.setattr("gendrpix.planner.tight_memory", noted)
+    monkeypatch.setattr("gendrpix.restore.planner.tight_memory", noted)
     restore_within(pix, random_pixels(160, 160), 1.5, budget_bytes=2**40)
     assert [call[0] for call in starved] == [2, 1, 1] and tight == [True, False]
     small = random_pixels(24, 16)
@@ -275,7 +276,7 @@ def test_the_memory_of_a_process_really_runs_out() -> None:
         import resource, torch
         from pathlib import Path
         from models import tiny_pipeline
-        from gendrpix.images import Picture
+        from gendrpix.image.picture import Picture
 
         torch.set_num_threads(1)
         pipeline = tiny_pipeline("gendr-pix")

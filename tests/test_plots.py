@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 from pictures import photo
 
-from gendrpix.plots import Crop, Point, crops_sheet, plot_quality, save_figure
+from gendrpix.report.plots import Crop, Point, crops_sheet, plot_quality, save_figure
 
 
 def test_tiles_are_the_crops_pixel_by_pixel() -> None:

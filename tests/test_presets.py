@@ -5,9 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from gendrpix.images import save_png
-from gendrpix.presets import MAX_BYTES, PRESETS, Guidance, PresetError, Recipe
-from gendrpix.recipe import png_entries
+from gendrpix.image.write import save_png
+from gendrpix.settings.checks import MAX_BYTES, PresetError
+from gendrpix.settings.presets import PRESETS, Guidance
+from gendrpix.settings.recipe import Recipe, png_entries
 
 GOOD = json.loads(Guidance().to_json())
 RECIPE = {

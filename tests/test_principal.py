@@ -6,7 +6,7 @@ from models import tiny_autoencoder
 from torch import Tensor
 from torch.nn import functional as F
 
-from gendrpix.networks import build_autoencoder
+from gendrpix.models.networks import build_autoencoder
 from gendrpix.specs import find_model
 from training.principal import principal_components, start_from_components
 

@@ -12,10 +12,12 @@ from models import tiny_pipeline
 from pictures import photo
 from torch import Tensor
 
-from gendrpix.guidance import mix
-from gendrpix.images import Picture, open_picture, output_size, resize
-from gendrpix.pipelines import RestorerPipeline
-from gendrpix.planner import restore_within
+from gendrpix.image.picture import Picture
+from gendrpix.image.read import open_picture
+from gendrpix.image.resize import output_size, resize
+from gendrpix.restore.guidance import mix
+from gendrpix.restore.pipelines import RestorerPipeline
+from gendrpix.restore.planner import restore_within
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 OFFSETS = tuple(itertools.product(range(8), range(8)))
@@ -37,7 +39,7 @@ def pix() -> RestorerPipeline:
 @pytest.fixture
 def identity(monkeypatch: pytest.MonkeyPatch) -> RestorerPipeline:
     """GenDR-Pix whose network gives back what it is given: all else is as shipped."""
-    monkeypatch.setattr("gendrpix.pipelines.predict", lambda _unet, hidden, _prompts, **_: hidden)
+    monkeypatch.setattr("gendrpix.restore.pipelines.predict", lambda _unet, hidden, _prompts, **_: hidden)
     return pix()
 
 
@@ -49,7 +51,7 @@ def marking(monkeypatch: pytest.MonkeyPatch) -> Tensor:
     def predict(_unet: object, hidden: Tensor, _prompts: Tensor, **_: object) -> Tensor:
         return hidden + marks.repeat(3)[None, :, None, None]  # channels are colour, row, column (U8)
 
-    monkeypatch.setattr("gendrpix.pipelines.predict", predict)
+    monkeypatch.setattr("gendrpix.restore.pipelines.predict", predict)
     return marks
 
 

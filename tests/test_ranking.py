@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from gendrpix.ranking import Vote, next_pair, rank, ranking_csv, votes_csv
+from gendrpix.comparison.ranking import Vote, next_pair, rank, ranking_csv, votes_csv
 
 
 def votes(*lines: tuple[str, str, str | None]) -> list[Vote]:

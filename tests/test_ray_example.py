@@ -12,7 +12,7 @@ from pictures import photo
 from PIL import Image
 
 from gendrpix.devices import pick_dtype
-from gendrpix.pipelines import load_restorer
+from gendrpix.restore.pipelines import load_restorer
 
 ROOT = Path(__file__).resolve().parent.parent
 

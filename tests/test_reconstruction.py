@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gendrpix.images import to_pil
+from gendrpix.image.write import to_pil
 from tests.models import tiny_autoencoder
 from tests.test_evaluate import array_of, write_photos
 from training.cases import Degrading, degraded_cases

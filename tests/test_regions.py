@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import assert_sentence
 
-from gendrpix.images import Picture
-from gendrpix.regions import Box, cut, place_box
+from gendrpix.image.picture import Box, Picture, cut, place_box
 
 sizes = st.integers(1, 60)
 

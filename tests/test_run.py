@@ -20,7 +20,7 @@ from models import save_tiny_family
 from PIL import Image
 from stages import TESTS, WEIGHTS, assert_same, checkpoint_state, stage_words, start_stage
 
-from gendrpix.pipelines import load_restorer
+from gendrpix.restore.pipelines import load_restorer
 from training.__main__ import main
 from training.config import DataConfig, LoopConfig, StageConfig
 from training.run import Run, TrainingStopped, check_states

@@ -13,8 +13,8 @@ from models import TINY, save_tiny_family, tiny_pipeline
 from stages import assert_same, checkpoint_state, stage_words
 from torch import Tensor
 
-from gendrpix.networks import build_unet, predict, signal_and_noise
-from gendrpix.pipelines import load_restorer
+from gendrpix.models.networks import build_unet, predict, signal_and_noise
+from gendrpix.restore.pipelines import load_restorer
 from training.__main__ import main
 from training.scores import Denoiser, FakeScore, cid_loss, diffuse, draw_noise, sid_loss, vsd_loss
 

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from gendrpix import scores
-from gendrpix.measure import grid_score, psnr_y, ssim_y
-from gendrpix.scores import METRICS, RememberingTrunk, Scorer, check_reachable, weight_files
+from gendrpix.metrics import scorer as scores
+from gendrpix.metrics.fidelity import psnr_y, ssim_y
+from gendrpix.metrics.grid import grid_score
+from gendrpix.metrics.registry import METRICS
+from gendrpix.metrics.scorer import RememberingTrunk, Scorer
+from gendrpix.metrics.weight_files import PROBE_TIMEOUT_S, check_reachable, weight_files
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_an_unreachable_server_is_asked_once_and_only_briefly(picture: Tensor, m
     for _ in range(3):
         reason = scorer.score(picture).missing["musiq"]
         assert reason == "MUSIQ is not available: its weights could not be downloaded (timed out)."
-    assert asked == [scores.PROBE_TIMEOUT_S]
+    assert asked == [PROBE_TIMEOUT_S]
 
 
 def test_only_https_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

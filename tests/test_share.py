@@ -17,15 +17,14 @@ from comparing import OFFSET_NAMES, as_photo
 from models import save_tiny_family, tiny_pipeline
 from PIL import Image
 
-from gendrpix.images import save_png
-from gendrpix.presets import Recipe
-from gendrpix.recipe import read_entry
+from gendrpix.image.write import save_png
+from gendrpix.settings.recipe import Recipe, read_entry
+from gendrpix.settings.reproduce import ONLY_RESIZED, as_command, as_python
 from gendrpix.ui.compare_tab import CompareTab
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.maps_panel import CONSISTENCY, DIFFERENCE
 from gendrpix.ui.request import Request
 from gendrpix.ui.samples import example_photos
-from gendrpix.ui.share import ONLY_RESIZED, as_command, as_python
 from gendrpix.ui.stopping import Line, Stop, StoppedError, watch
 
 ROOT = Path(__file__).resolve().parents[1]

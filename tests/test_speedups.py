@@ -7,11 +7,11 @@ import torch
 from models import TINY, save_tiny_family, tiny_pipeline
 from pictures import photo
 
-from gendrpix.images import open_picture
-from gendrpix.memory import rehearse
-from gendrpix.pipelines import load_restorer
+from gendrpix.image.read import open_picture
+from gendrpix.models.speedups import WAYS, speed_up
+from gendrpix.restore.memory import rehearse
+from gendrpix.restore.pipelines import load_restorer
 from gendrpix.specs import DEFAULT_SPEEDUPS, Speedup
-from gendrpix.speedups import WAYS, speed_up
 
 
 @pytest.mark.parametrize("ways", [("channels_last_vae",), ("channels_last_unet",), ("fused",), DEFAULT_SPEEDUPS])
@@ -35,7 +35,7 @@ def test_layouts_are_those_named() -> None:
 
 
 def test_fusing_keeps_the_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gendrpix.pipelines.MODEL_SPECS", {TINY.name: TINY})
+    monkeypatch.setattr("gendrpix.restore.pipelines.MODEL_SPECS", {TINY.name: TINY})
     pixels = tiny_pipeline("gendr-pix").prepare(open_picture(photo(60, 44)), 4)
     results = []
     for ways in ((), ("fused",)):

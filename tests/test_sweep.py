@@ -4,8 +4,8 @@ import pytest
 import torch
 from models import tiny_pipeline
 
-from gendrpix.presets import Guidance
-from gendrpix.sweep import ALL_OFFSETS, BranchBank, best_offset, omega_curve, sweep_offsets
+from gendrpix.comparison.sweep import ALL_OFFSETS, BranchBank, best_offset, omega_curve, sweep_offsets
+from gendrpix.settings.presets import Guidance
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from models import save_tiny_family, tiny_pipeline
 from stages import assert_same, checkpoint_state, stage_words
 
-from gendrpix.pipelines import GenDRPipeline
+from gendrpix.restore.pipelines import GenDRPipeline
 from training.__main__ import main
 from training.config import AdcConfig, DataConfig, LoopConfig
 from training.data import open_crops

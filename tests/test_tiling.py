@@ -15,19 +15,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from gendrpix.images import Picture, PictureError, resize, to_array, to_pil
-from gendrpix.png16 import PngStream
-from gendrpix.streaming import restore_to_png, stream_png
-from gendrpix.tiling import (
-    MIN_TILE_PX,
-    OVERLAP_PX,
-    blend_weights,
-    check_tile,
-    plan_spans,
-    resize_rows,
-    restore_bands,
-    restore_tiled,
-)
+from gendrpix.errors import PictureError
+from gendrpix.image.picture import Picture
+from gendrpix.image.png import PngStream
+from gendrpix.image.resize import resize, resize_rows
+from gendrpix.image.write import to_array, to_pil
+from gendrpix.models.tiling import blend_weights, plan_spans, restore_bands, restore_tiled
+from gendrpix.restore.streaming import restore_to_png, stream_png
+from gendrpix.settings.checks import check_tile
+from gendrpix.specs import MIN_TILE_PX, OVERLAP_PX
 
 TILE = MIN_TILE_PX
 BLEND_ERROR = 1e-6

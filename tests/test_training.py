@@ -13,10 +13,10 @@ from models import NARROW_SD21, save_tiny_family
 from pictures import photo
 from stages import WEIGHTS, assert_same, checkpoint_state, make_photos, stage_words
 
-from gendrpix.attention import WindowProcessor
-from gendrpix.networks import build_autoencoder
-from gendrpix.pipelines import load_restorer
-from gendrpix.weights import load_autoencoder
+from gendrpix.models.attention import WindowProcessor
+from gendrpix.models.networks import build_autoencoder
+from gendrpix.restore.pipelines import load_restorer
+from gendrpix.weights.load import load_autoencoder
 from training.__main__ import main
 
 

@@ -9,7 +9,7 @@ import pytest
 from models import save_tiny_family
 from PIL import Image
 
-from gendrpix.maps import cell_box
+from gendrpix.report.maps import cell_box
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.playground_tab import PlaygroundTab
 from gendrpix.ui.samples import example_photos

@@ -13,10 +13,10 @@ from models import save_tiny_family, tiny_autoencoder
 from pictures import assert_sentence
 from safetensors.torch import load_file, save_file
 
-from gendrpix import vetting, weights
-from gendrpix.pipelines import GenDRPipeline, GenDRPixPipeline, load_restorer
-from gendrpix.vetting import SUMS_FILE, WeightsError, check_sums, read_config, read_shapes, write_sums
-from gendrpix.weights import BUNDLED, load_autoencoder
+from gendrpix.restore.pipelines import GenDRPipeline, GenDRPixPipeline, load_restorer
+from gendrpix.weights import load, verify
+from gendrpix.weights.load import BUNDLED, load_autoencoder
+from gendrpix.weights.verify import SUMS_FILE, WeightsError, check_sums, read_config, read_shapes, write_sums
 
 UNET = "gendr-pix/unet/diffusion_pytorch_model.safetensors"
 CONFIG = "gendr-pix/unet/config.json"
@@ -40,7 +40,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("loaded before it was refused")
 
-    monkeypatch.setattr("gendrpix.weights.load_file", forbidden)
+    monkeypatch.setattr("gendrpix.weights.load.load_file", forbidden)
     monkeypatch.setattr("diffusers.UNet2DConditionModel.from_pretrained", forbidden)
     monkeypatch.setattr(torch, "load", forbidden)
     monkeypatch.setattr(pickle, "loads", forbidden)
@@ -78,7 +78,7 @@ def test_a_pickle_by_another_name_is_not_opened(family: Path, tmp_path: Path, fi
     torch.save(bomb, family / file) if zipped else (family / file).write_bytes(pickle.dumps(bomb))
     with pytest.MonkeyPatch.context() as patch:
         if file == UNET:
-            patch.setattr("gendrpix.pipelines.load_prompts", lambda _: torch.zeros(2, 3, 16))
+            patch.setattr("gendrpix.restore.pipelines.load_prompts", lambda _: torch.zeros(2, 3, 16))
         assert "is a pickle, which can run code" in refusal(family)
     assert not (tmp_path / "ran").exists()
 
@@ -126,7 +126,7 @@ def test_a_file_with_holes_of_terabytes_is_refused_by_its_size(tmp_path: Path) -
 @pytest.mark.usefixtures("nothing_loads")
 @pytest.mark.parametrize("kept", [0, 5, 100, 0.5, -1])
 def test_truncated_weights(family: Path, kept: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gendrpix.pipelines.load_prompts", lambda _: torch.zeros(2, 3, 16))
+    monkeypatch.setattr("gendrpix.restore.pipelines.load_prompts", lambda _: torch.zeros(2, 3, 16))
     data = (family / UNET).read_bytes()
     (family / UNET).write_bytes(data[: int(len(data) * kept) if kept == 0.5 else int(kept)])
     assert "cut short" in refusal(family)
@@ -154,7 +154,7 @@ def test_missing_weights_are_not_looked_for_as_pickles(family: Path) -> None:
 def test_keys_and_shapes_are_strict(
     family: Path, edit: Callable[[dict], object], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gendrpix.pipelines.load_prompts", lambda _: torch.zeros(2, 3, 16))
+    monkeypatch.setattr("gendrpix.restore.pipelines.load_prompts", lambda _: torch.zeros(2, 3, 16))
     tensors = load_file(family / UNET)
     edit(tensors)
     save_file(tensors, family / UNET)
@@ -182,7 +182,7 @@ def test_keys_and_shapes_are_strict(
 def test_hostile_configurations(
     family: Path, changes: dict[str, object], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gendrpix.pipelines.load_prompts", lambda _: torch.zeros(2, 3, 16))
+    monkeypatch.setattr("gendrpix.restore.pipelines.load_prompts", lambda _: torch.zeros(2, 3, 16))
     change(family / CONFIG, **changes)
     assert words in refusal(family)
 
@@ -273,11 +273,11 @@ def test_what_is_missing_or_added_is_found(family: Path, monkeypatch: pytest.Mon
     (family / SUMS_FILE).write_text("no list\n")
     assert "no list of SHA-256" in refusal(family)
     (family / SUMS_FILE).unlink()
-    monkeypatch.setattr(weights, "BUNDLED", family.parent)
+    monkeypatch.setattr(load, "BUNDLED", family.parent)
     assert f"has no {SUMS_FILE}" in refusal(family)
 
 
 def test_the_list_is_one_that_sha256sum_reads(family: Path) -> None:
     lines = write_sums(family).read_text().splitlines()
-    assert f"{vetting.digest(family / UNET)}  {UNET}" in lines
+    assert f"{verify.digest(family / UNET)}  {UNET}" in lines
     assert not any(SUMS_FILE in line for line in lines)

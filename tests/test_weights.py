@@ -8,8 +8,8 @@ import torch
 from diffusers import AutoencoderDC
 from models import save_tiny_family, tiny_autoencoder
 
-from gendrpix import weights
-from gendrpix.weights import find_folder, find_restorer_folder, load_autoencoder
+from gendrpix.weights import load
+from gendrpix.weights.load import find_folder, find_restorer_folder, load_autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def test_a_folder_a_bundled_name_and_nothing_else(
     family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "micro").mkdir()
-    monkeypatch.setattr(weights, "BUNDLED", tmp_path)
+    monkeypatch.setattr(load, "BUNDLED", tmp_path)
     monkeypatch.chdir(tmp_path.parent)
     assert find_folder(family) == family
     assert find_folder("micro") == tmp_path / "micro"

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from pictures import assert_sentence, photo
 
-from gendrpix import writing
-from gendrpix.images import PictureError, save_png
-from gendrpix.jobs import Task, sweep, write_report
-from gendrpix.writing import PART_NAME, make_folder, sweep_parts, write_text, written_beside
+from gendrpix import files
+from gendrpix.errors import PictureError
+from gendrpix.files import PART_NAME, make_folder, sweep_parts, write_text, written_beside
+from gendrpix.image.write import save_png
+from gendrpix.jobs.tasks import Task, sweep, write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,7 +95,7 @@ def test_a_folder_that_may_only_be_read(tmp_path: Path, monkeypatch: pytest.Monk
         def refuse(*_: object, **__: object) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        monkeypatch.setattr(writing, "open_held", refuse)
+        monkeypatch.setattr(files, "open_held", refuse)
     try:
         for write in (
             lambda: save_png(photo(8, 8), folder / "kept.png", overwrite=True),
@@ -128,7 +129,7 @@ def test_a_killed_writers_part_is_swept_at_once(tmp_path: Path) -> None:
     code = """
         import os, signal, sys
         from pathlib import Path
-        from gendrpix.writing import written_beside
+        from gendrpix.files import written_beside
         with written_beside(Path(sys.argv[1]), overwrite=False) as file:
             file.write(b"half")
             file.flush()
@@ -142,7 +143,7 @@ def test_a_killed_writers_part_is_swept_at_once(tmp_path: Path) -> None:
 
 
 def test_a_part_swept_before_its_lock_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock, swept = writing.lock, []
+    lock, swept = files.lock, []
 
     def late(file: object, *, wait: bool) -> bool:
         if wait and not swept:
@@ -150,6 +151,6 @@ def test_a_part_swept_before_its_lock_is_made_again(tmp_path: Path, monkeypatch:
             swept.append(not list(tmp_path.iterdir()))
         return lock(file, wait=wait)
 
-    monkeypatch.setattr(writing, "lock", late)
+    monkeypatch.setattr(files, "lock", late)
     save_png(photo(8, 8), tmp_path / "a.png")
     assert swept == [True] and [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -13,8 +13,8 @@ from models import save_tiny_family, tiny_pipeline
 from pictures import photo
 
 from gendrpix import open_picture
-from gendrpix.compare import CompareSettings
-from gendrpix.presets import Guidance
+from gendrpix.settings.presets import Guidance
+from gendrpix.settings.restoration import CompareSettings
 from gendrpix.ui.benching import Benching
 from gendrpix.ui.engine import Engine
 from gendrpix.ui.loading import load

@@ -40,7 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if stage in ("-h", "--help") else 2
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # one voice for all processes
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", datefmt="%H:%M:%S")
-    for library in ("httpx", "accelerate", "pyiqa", "gendrpix.scores"):  # what a scorer lacks, evaluate says itself
+    for library in (
+        "httpx",
+        "accelerate",
+        "pyiqa",
+        "gendrpix.metrics.scorer",
+    ):  # what a scorer lacks, evaluate says itself
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it comes with pyiqa and tells what it cannot speed up
     try:

@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gendrpix.compare import CompareSettings, RestorerCache
 from gendrpix.devices import pick_device
-from gendrpix.report import DASH, Table
-from gendrpix.scores import METRICS, LpipsNet, Scorer
+from gendrpix.files import make_folder, write_text
+from gendrpix.metrics.registry import METRICS, LpipsNet
+from gendrpix.metrics.scorer import Scorer
+from gendrpix.report.tables import DASH, Table
+from gendrpix.restore.cache import RestorerCache
+from gendrpix.settings.restoration import CompareSettings
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
-from gendrpix.weights import find_restorer_folder
-from gendrpix.writing import make_folder, write_text
+from gendrpix.weights.load import find_restorer_folder
 from training import pix
 from training.cases import Cases, Degrading, degraded_cases, held_out_cases
 from training.config import PRESETS, DataConfig, PixConfig

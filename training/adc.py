@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gendrpix.attention import attend_as
-from gendrpix.codecs import LatentCodec, PixelCodec
-from gendrpix.networks import predict, replace_conv_in
-from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline
+from gendrpix.models.attention import attend_as
+from gendrpix.models.codecs import LatentCodec, PixelCodec
+from gendrpix.models.networks import predict, replace_conv_in
+from gendrpix.restore.pipelines import GenDRAdcPipeline, GenDRPipeline
 from gendrpix.specs import RESTORER_SPECS, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained

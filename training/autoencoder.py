@@ -13,8 +13,8 @@ from diffusers import AutoencoderDC
 from torch import Tensor
 from torch.nn import functional as F
 
-from gendrpix.codecs import LatentCodec
-from gendrpix.networks import build_autoencoder
+from gendrpix.models.codecs import LatentCodec
+from gendrpix.models.networks import build_autoencoder
 from gendrpix.specs import find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained_autoencoder

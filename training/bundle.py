@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from gendrpix.pipelines import PIPELINES
-from gendrpix.vetting import write_sums
-from gendrpix.weights import load_autoencoder
-from gendrpix.writing import write_text
+from gendrpix.files import write_text
+from gendrpix.restore.pipelines import PIPELINES
+from gendrpix.weights.load import load_autoencoder
+from gendrpix.weights.verify import write_sums
 from training.checkpoint import replace_saved
 from training.history import (
     describe_degradation,

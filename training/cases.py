@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gendrpix.degrading import crop_clean
-from gendrpix.images import Picture, PictureError, find_pictures, open_picture, output_size
+from gendrpix.comparison.degrade import crop_clean
+from gendrpix.errors import PictureError
+from gendrpix.image.picture import Picture
+from gendrpix.image.read import find_pictures, open_picture
+from gendrpix.image.resize import output_size
 from training.data import PhotoFolder
 from training.degradation import DegradationPreset, apply, draw, find_preset, sample_rng
 

@@ -16,10 +16,10 @@ from diffusers import ConfigMixin, DiffusionPipeline
 from safetensors import SafetensorError
 from torch import nn
 
-from gendrpix.networks import Autoencoder
-from gendrpix.pipelines import RestorerPipeline
+from gendrpix.models.networks import Autoencoder
+from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.specs import ModelSpec
-from gendrpix.weights import load_autoencoder
+from gendrpix.weights.load import load_autoencoder
 from training.average import Average
 
 Restorer = TypeVar("Restorer", bound=RestorerPipeline)

@@ -156,9 +156,9 @@ class JudgedConfig(StageConfig):
     head_channels: int = 64
     pattern_tokens: int = 0
     """Side in patches over which the restorer takes away what repeats every 8 pixels
-    (`gendrpix.codecs.without_pattern`): written into the exported weights. In the stage `pix` the losses see the
-    result of that, so that none of them rewards a pattern; in the others it is no part of the training. 0 as in the
-    paper."""
+    (`gendrpix.models.pattern.without_pattern`): written into the exported weights. In the stage `pix` the losses see
+    the result of that, so that none of them rewards a pattern; in the others it is no part of the training. 0 as in
+    the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)

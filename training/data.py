@@ -23,7 +23,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gendrpix.images import PictureError, is_picture_name, open_picture, read_size, to_pil
+from gendrpix.errors import PictureError
+from gendrpix.image.read import is_picture_name, open_picture, read_size
+from gendrpix.image.write import to_pil
 from training.config import DataConfig
 from training.degradation import find_preset, sample_rng
 from training.samples import CropSettings, Sample, as_bytes, crop, make_sample

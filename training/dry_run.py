@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from gendrpix.codecs import LatentCodec, PixelCodec
-from gendrpix.networks import Autoencoder, build_autoencoder, build_unet, predict, signal_and_noise
+from gendrpix.models.codecs import LatentCodec, PixelCodec
+from gendrpix.models.networks import Autoencoder, build_autoencoder, build_unet, predict, signal_and_noise
 from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
 from training.config import (
     AdversarialConfig,

@@ -13,25 +13,20 @@ from typing import Any, Literal, get_args
 import torch
 from PIL import Image
 
-from gendrpix.compare import (
-    SCORED,
-    CompareSettings,
-    Record,
-    RestorerCache,
-    check_truth,
-    describe_device,
-    restorer_of,
-    run_choice,
-    score_image,
-)
-from gendrpix.guidance import Branches, mix
-from gendrpix.images import open_picture, output_size, resize, to_pil
-from gendrpix.measure import measure_peak, timed
-from gendrpix.peers import NcnnNetwork
-from gendrpix.recipe import digest_weights
-from gendrpix.scores import Scorer
-from gendrpix.specs import CHOICE_LABELS
-from gendrpix.weights import find_restorer_folder
+from gendrpix.baselines.networks import NcnnNetwork
+from gendrpix.comparison.comparison import SCORED, Record, check_truth, run_choice, score_image
+from gendrpix.devices import describe_device
+from gendrpix.image.read import open_picture
+from gendrpix.image.resize import output_size, resize
+from gendrpix.image.write import to_pil
+from gendrpix.metrics.profiling import measure_peak, timed
+from gendrpix.metrics.scorer import Scorer
+from gendrpix.restore.cache import RestorerCache
+from gendrpix.restore.guidance import Branches, mix
+from gendrpix.settings.restoration import CompareSettings
+from gendrpix.specs import CHOICE_LABELS, restorer_of
+from gendrpix.weights.load import find_restorer_folder
+from gendrpix.weights.verify import digest_weights
 from training.cases import Case, Cases, enumerated, named_pictures
 
 Choice = Literal["bicubic", "lanczos", "gendr", "gendr-adc", "gendr-pix", "gendr-pix*"]

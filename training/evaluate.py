@@ -19,14 +19,17 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from gendrpix.attention import AttentionKind
-from gendrpix.compare import CompareSettings, Record, RestorerCache
+from gendrpix.comparison.comparison import Record
 from gendrpix.devices import pick_device, pick_dtype
-from gendrpix.images import save_png
-from gendrpix.plots import save_figure
-from gendrpix.scores import METRICS, LpipsNet, Scorer
+from gendrpix.files import write_text
+from gendrpix.image.write import save_png
+from gendrpix.metrics.registry import METRICS, LpipsNet
+from gendrpix.metrics.scorer import Scorer
+from gendrpix.models.attention import AttentionKind
+from gendrpix.report.plots import save_figure
+from gendrpix.restore.cache import RestorerCache
+from gendrpix.settings.restoration import CompareSettings
 from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD, Offset
-from gendrpix.writing import write_text
 from training.cases import Case, Cases, Degrading, degraded_cases, held_out_cases, paired_cases, photo_cases
 from training.entrants import (
     RESIZERS,

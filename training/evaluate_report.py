@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gendrpix import __version__
-from gendrpix.compare import describe_device
-from gendrpix.report import Table
-from gendrpix.scores import METRICS, Scorer
+from gendrpix.devices import describe_device
+from gendrpix.metrics.registry import METRICS
+from gendrpix.metrics.scorer import Scorer
+from gendrpix.report.tables import Table
 from training.cases import Cases
 from training.entrants import Entrant
 from training.tables import (

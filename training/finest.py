@@ -20,8 +20,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gendrpix.networks import build_unet, initial_prompts
-from gendrpix.pipelines import GenDRPixPipeline
+from gendrpix.models.networks import build_unet, initial_prompts
+from gendrpix.restore.pipelines import GenDRPixPipeline
 from gendrpix.specs import PATCH, RESTORER_SPECS, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained

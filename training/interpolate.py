@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gendrpix.pipelines import PIPELINES, RestorerPipeline
-from gendrpix.recipe import digest_weights
+from gendrpix.files import write_text
+from gendrpix.restore.pipelines import PIPELINES, RestorerPipeline
 from gendrpix.specs import RESTORER_SPECS
-from gendrpix.writing import write_text
+from gendrpix.weights.verify import digest_weights
 from training.checkpoint import replace_saved
 
 CONFIG_FILE = "config.json"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gendrpix.guidance import crop, pad
-from gendrpix.images import resize
+from gendrpix.image.resize import resize
+from gendrpix.restore.guidance import crop, pad
 from gendrpix.specs import PATCH, Offset
 
 

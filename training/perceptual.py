@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gendrpix.networks import Autoencoder
+from gendrpix.models.networks import Autoencoder
 from training.config import Perceptual
 
 PerceptualLoss = Callable[[Tensor, Tensor], Tensor]

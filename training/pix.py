@@ -17,10 +17,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from gendrpix.attention import attend_as
-from gendrpix.codecs import LatentCodec, PixelCodec, without_pattern
-from gendrpix.networks import predict, replace_conv_out
-from gendrpix.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
+from gendrpix.models.attention import attend_as
+from gendrpix.models.codecs import LatentCodec, PixelCodec
+from gendrpix.models.networks import predict, replace_conv_out
+from gendrpix.models.pattern import without_pattern
+from gendrpix.restore.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained

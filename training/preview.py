@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gendrpix.images import save_png, to_pil
+from gendrpix.image.write import save_png, to_pil
 from training.config import DataConfig
 from training.data import contact_sheet, open_crops
 

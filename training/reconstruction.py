@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gendrpix.codecs import LatentCodec
-from gendrpix.images import open_picture, to_pil
-from gendrpix.networks import Autoencoder
+from gendrpix.image.read import open_picture
+from gendrpix.image.write import to_pil
+from gendrpix.models.codecs import LatentCodec
+from gendrpix.models.networks import Autoencoder
 from gendrpix.specs import PATCH
 from training.cases import Cases
 from training.validation import psnr

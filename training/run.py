@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from gendrpix.writing import write_text
+from gendrpix.files import write_text
 from training.config import LoopConfig, StageConfig
 from training.data import open_loader
 from training.streams import PhotoStream

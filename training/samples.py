@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendrpix.images import resize
+from gendrpix.image.resize import resize
 from training.degradation import DegradationPlan, DegradationPreset, apply, draw, sharpen
 
 HALF_STEPS = 127.5

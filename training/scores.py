@@ -16,7 +16,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from gendrpix.networks import signal_and_noise
+from gendrpix.models.networks import signal_and_noise
 from training.config import Score, TeacherConfig
 
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from PIL import ImageDraw
 from torch import Tensor
 
-from gendrpix.compare import SCORED, Record
-from gendrpix.images import open_picture
-from gendrpix.plots import ACCENT, INK, PAPER, Crop, crops_sheet, label_font
-from gendrpix.scores import METRICS
+from gendrpix.comparison.comparison import SCORED, Record
+from gendrpix.image.read import open_picture
+from gendrpix.metrics.registry import METRICS
+from gendrpix.report.plots import ACCENT, INK, PAPER, Crop, crops_sheet, label_font
 from training.cases import Case
 from training.entrants import TRUTH
 from training.tables import Row, by_restorer, summarise

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from gendrpix.images import reflect_pad, to_array
+from gendrpix.image.resize import reflect_pad
+from gendrpix.image.write import to_array
 
 KernelKind = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso", "sinc"]
 Filter = Literal["area", "bilinear", "bicubic"]

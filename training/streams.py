@@ -21,7 +21,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from gendrpix.images import SUFFIXES, PictureError, open_picture
+from gendrpix.errors import PictureError
+from gendrpix.image.read import SUFFIXES, open_picture
 from training.degradation import sample_rng
 from training.samples import CropSettings, Sample, as_bytes, crop, make_sample
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gendrpix import __version__
-from gendrpix.images import find_pictures
-from gendrpix.recipe import digest_weights
-from gendrpix.scores import LpipsNet
+from gendrpix.files import write_text
+from gendrpix.image.read import find_pictures
+from gendrpix.metrics.registry import LpipsNet
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
-from gendrpix.weights import find_restorer_folder
-from gendrpix.writing import write_text
+from gendrpix.weights.load import find_restorer_folder
+from gendrpix.weights.verify import digest_weights
 from training.cases import named_pictures
 from training.degradation import find_preset
 from training.entrants import CHOICES, Choice, split_words

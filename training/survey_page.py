@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from gendrpix.writing import write_text
+from gendrpix.files import write_text
 from training.evaluate_report import METHOD, describe_autoencoder, describe_size
 from training.tables import Row, difference_table, from_document, incomplete_notes, summary_table
 

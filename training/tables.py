@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from gendrpix.report import DASH, Table, format_bytes, format_seconds
-from gendrpix.scores import METRICS
+from gendrpix.metrics.registry import METRICS
+from gendrpix.report.tables import DASH, Table, format_bytes, format_seconds
 
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 10_000

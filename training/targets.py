@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gendrpix.pipelines import GenDRPipeline
+from gendrpix.restore.pipelines import GenDRPipeline
 from training.config import AdversarialConfig
 from training.data import Crops
 

@@ -15,10 +15,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from gendrpix.attention import attend_as
-from gendrpix.codecs import LatentCodec
-from gendrpix.networks import Autoencoder, build_unet, initial_prompts, predict
-from gendrpix.pipelines import GenDRPipeline, GenDRPixPipeline
+from gendrpix.models.attention import attend_as
+from gendrpix.models.codecs import LatentCodec
+from gendrpix.models.networks import Autoencoder, build_unet, initial_prompts, predict
+from gendrpix.restore.pipelines import GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import PATCH, ModelSpec, find_model
 from training.average import Average, averaged
 from training.body import take_body

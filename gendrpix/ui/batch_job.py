@@ -24,11 +24,11 @@ from gendrpix.ui.stopping import Stop, StoppedError, TimeLimitError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gendrpix.archives import Named, Unpacked
-    from gendrpix.batch import Restore as RestoreCall
-    from gendrpix.images import Picture
-    from gendrpix.jobs import Outcome, Task
-    from gendrpix.options import Restore
+    from gendrpix.image.picture import Picture
+    from gendrpix.jobs.archives import Named, Unpacked
+    from gendrpix.jobs.batch import RestoreCall
+    from gendrpix.jobs.tasks import Outcome, Task
+    from gendrpix.settings.options import Restore
 
 MAX_PICTURES = 500
 THUMBNAIL_PX = 256
@@ -42,8 +42,8 @@ class Batch:
 
     def __init__(self, uploads: Sequence[Photo]) -> None:
         """Unpack and list the uploads. Raises ValueError for too many, and for a zip file that is refused."""
-        from gendrpix.archives import without_twins
-        from gendrpix.jobs import Outcome, Task
+        from gendrpix.jobs.archives import without_twins
+        from gendrpix.jobs.tasks import Outcome, Task
 
         self.key = key_of(uploads)
         self.folder = Path(tempfile.mkdtemp(prefix="gendrpix-batch-"))
@@ -62,7 +62,7 @@ class Batch:
 
     def _gather(self, uploads: Sequence[Photo]) -> tuple[list[Named], list[tuple[str, str]], int]:
         """(pictures, those refused with the reason, number of other files)."""
-        from gendrpix.archives import Named, is_picture, plain_name
+        from gendrpix.jobs.archives import Named, is_picture, plain_name
 
         pictures: list[Named] = []
         refused: list[tuple[str, str]] = []
@@ -89,7 +89,7 @@ class Batch:
 
     def _unpack(self, path: Path, folder: Path, before: Sequence[Named]) -> Unpacked:
         """Unpack a zip file within what the ones before it have left."""
-        from gendrpix.archives import ZipLimits, unpack
+        from gendrpix.jobs.archives import ZipLimits, unpack
 
         used = sum(one.path.stat().st_size for one in before if one.path.is_relative_to(self.folder))
         limits = ZipLimits(max_files=MAX_PICTURES)
@@ -99,8 +99,8 @@ class Batch:
 
     def restore(self, engine: Engine, options: Restore, stop: Stop) -> Iterator[Outcome]:
         """Restore what is not there yet, each picture while no other visitor's computation runs. `stop` ends it."""
-        from gendrpix.batch import restore_files
-        from gendrpix.restoring import describe_recipe
+        from gendrpix.jobs.batch import restore_files
+        from gendrpix.settings.recipe import describe_recipe
 
         news: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self.outcomes = {task: one for task, one in self.outcomes.items() if one.status != "failed"}
@@ -151,7 +151,7 @@ class Batch:
 
     def listed(self) -> list[Outcome]:
         """Outcomes under the pictures' own names, in the order of the uploads; the refused ones last."""
-        from gendrpix.jobs import Task
+        from gendrpix.jobs.tasks import Task
 
         found = []
         for task, picture in self.tasks.items():
@@ -163,8 +163,8 @@ class Batch:
 
     def pack(self) -> Path | None:
         """The zip file of all that is ready, or None where nothing is."""
-        from gendrpix.archives import Named, pack
-        from gendrpix.jobs import write_report
+        from gendrpix.jobs.archives import Named, pack
+        from gendrpix.jobs.tasks import write_report
 
         done = self.done
         if not done:
@@ -186,9 +186,9 @@ def key_of(uploads: Sequence[Photo]) -> tuple[str, ...]:
 
 def call_of(engine: Engine, options: Restore, stop: Stop) -> Callable[[], RestoreCall]:
     """Loads the core's call, within the visitor's turn. What ends the run is to it as Ctrl+C to the command line."""
-    from gendrpix.images import check_output_size, output_size
-    from gendrpix.recipe import pick_scale
-    from gendrpix.restoring import restore_call
+    from gendrpix.image.resize import check_output_size, output_size
+    from gendrpix.jobs.calls import restore_call
+    from gendrpix.settings.recipe import pick_scale
 
     def load() -> RestoreCall:
         call = restore_call(engine.pipeline(options.restorer), options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA
+from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA
 from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES, UNGUIDED
 from gendrpix.ui.batch_job import MAX_PICTURES, Batch, key_of
 from gendrpix.ui.engine import Engine
@@ -20,8 +20,8 @@ from gendrpix.ui.samples import check_filled, progress_line
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
-    from gendrpix.jobs import Outcome
-    from gendrpix.options import Restore
+    from gendrpix.jobs.tasks import Outcome
+    from gendrpix.settings.options import Restore
 
 INTRO = (
     "Restores many pictures with the same settings and gives back one zip file: the results as PNG, small previews "
@@ -161,7 +161,7 @@ class BatchTab:
 
     def take_folder(self, files: list[Photo] | None, folder: list[Photo] | None) -> tuple[list[Photo], str, Any]:
         """A folder's pictures and zip files, in place of an earlier folder's; what is chosen now, a fresh button."""
-        from gendrpix.archives import is_picture
+        from gendrpix.jobs.archives import is_picture
 
         inside = [one for one in folder or [] if is_picture(name_of(one)) or name_of(one).lower().endswith(".zip")]
         if not inside:
@@ -247,8 +247,7 @@ def as_options(
     deep: bool,
 ) -> Restore:
     """The widgets' values as the options of `python -m gendrpix restore`. Raises ValueError for what it refuses."""
-    from gendrpix.options import Restore
-    from gendrpix.restoring import check_restore
+    from gendrpix.settings.options import Restore, check_restore
 
     check_filled(omega, scale, size)
     assert size is not None
@@ -269,7 +268,7 @@ def as_options(
 
 def row(outcome: Outcome) -> list[str]:
     """One line of the table."""
-    from gendrpix.report import format_seconds
+    from gendrpix.report.tables import format_seconds
 
     words = {"restored": "done", "skipped": "done before", "failed": "failed"}
     size = "" if outcome.result_size is None else f"{outcome.result_size[0]} × {outcome.result_size[1]}"

@@ -11,7 +11,7 @@ from gendrpix.ui.stopping import Stop
 from gendrpix.ui.zerogpu import on_zero_gpu
 
 if TYPE_CHECKING:
-    from gendrpix.bench import BenchResult, Measured
+    from gendrpix.bench.cases import BenchResult, Measured
 
 
 NO_BENCHMARK = (
@@ -25,8 +25,9 @@ class Benching:
 
     def __init__(self, engine: Engine, restorers: Sequence[str], sizes: Sequence[str | int], repeats: int) -> None:
         """`sizes` as the command line takes them. Raises ValueError for options that make no sense."""
-        from gendrpix.bench import measure_all, plan_bench
-        from gendrpix.options import Bench
+        from gendrpix.bench.cases import plan_bench
+        from gendrpix.bench.run import measure_all
+        from gendrpix.settings.options import Bench
 
         if on_zero_gpu():
             raise ValueError(NO_BENCHMARK)
@@ -56,7 +57,7 @@ class Benching:
 
     def result(self, stop: Stop | None = None) -> BenchResult:
         """What has been measured so far, with the environment and what a matrix product reaches now."""
-        from gendrpix.bench import gather
+        from gendrpix.bench.run import gather
 
         with self.engine.turn(stop):
             return gather(self.plan, self.device, self.measured)

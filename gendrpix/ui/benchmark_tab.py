@@ -21,7 +21,7 @@ from gendrpix.ui.samples import check_filled
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
-    from gendrpix.bench import BenchResult
+    from gendrpix.bench.cases import BenchResult
 
 SIZES = (256, 512, 768, 1024, 1536, 2048, 3072, 4096)
 INTRO = (
@@ -109,7 +109,7 @@ class BenchmarkTab:
         yield from self.buttons.guarded(stop, steps, self.ended)
 
     def _run(self, restorers: Sequence[str], sizes: Sequence[str], repeats: int, stop: Stop) -> Iterator[Updates]:
-        from gendrpix.bench import describe_case
+        from gendrpix.bench.cases import describe_case
 
         yield {**self.buttons.running(stop), self.session: None, self.status: "Preparing."}
         benching = Benching(self.engine, restorers, sizes, repeats)
@@ -130,14 +130,14 @@ class BenchmarkTab:
     # Views ---------------------------------------------------------------------------------------------------------
 
     def _said(self, session: Session) -> str:
-        from gendrpix.bench_report import about
+        from gendrpix.bench.report import about
 
         count = sum(one.seconds is not None for one in session.result.measured)
         return f"{count} case{'s' * (count != 1)}; {about(session.result)}"
 
     def _figures(self, session: Session) -> Updates:
-        from gendrpix.bench_plots import plot_growth
-        from gendrpix.bench_report import to_table
+        from gendrpix.bench.plots import plot_growth
+        from gendrpix.bench.report import to_table
 
         result = session.result
         table = small_table(to_table(result))
@@ -167,7 +167,7 @@ class Session:
 
     def write(self) -> tuple[Path, Path]:
         """The figures so far as (JSON, CSV)."""
-        from gendrpix.bench_report import to_csv, to_json
+        from gendrpix.bench.report import to_csv, to_json
 
         document, table = self.folder / "benchmark.json", self.folder / "benchmark.csv"
         document.write_text(to_json(self.result), encoding="utf-8")

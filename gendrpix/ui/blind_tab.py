@@ -24,7 +24,7 @@ from gendrpix.ui.stopping import Stop
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gendrpix.ranking import Rank, Vote
+    from gendrpix.comparison.ranking import Rank, Vote
 
 INTRO = (
     "Which picture would you rather have? Two results of the same photo are shown without their names; after your vote "
@@ -65,7 +65,7 @@ class Poll:
 
     def write(self, ranks: Sequence[Rank]) -> tuple[Path, Path]:
         """The ranking and the votes as files."""
-        from gendrpix.ranking import ranking_csv, votes_csv
+        from gendrpix.comparison.ranking import ranking_csv, votes_csv
 
         files = {self.folder / "ranking.csv": ranking_csv(ranks), self.folder / "votes.csv": votes_csv(self.votes)}
         for path, text in files.items():
@@ -144,7 +144,7 @@ class BlindTab:
 
     def vote(self, poll: Poll | None, results: Results | None, answer: int | None) -> Updates:
         """Take the vote (0: the first, 1: the second, None: neither), tell the names, show the next two."""
-        from gendrpix.ranking import Vote
+        from gendrpix.comparison.ranking import Vote
 
         with spoken():
             if poll is None or poll.pair is None or poll.entries is None:
@@ -166,8 +166,8 @@ class BlindTab:
 
     def _restore_example(self) -> Entries:
         """All restorers' results of the bundled photo, neither timed nor scored."""
-        from gendrpix.compare import CompareSettings
-        from gendrpix.images import open_picture
+        from gendrpix.image.read import open_picture
+        from gendrpix.settings.restoration import CompareSettings
 
         path = next(path for path in example_photos() if path.stem == EXAMPLE)
         picture = open_picture(path)
@@ -179,7 +179,7 @@ class BlindTab:
         return Entries(photo=path.name, pictures=made)
 
     def _pair(self, poll: Poll) -> Updates:
-        from gendrpix.ranking import next_pair
+        from gendrpix.comparison.ranking import next_pair
 
         assert poll.entries is not None
         seen = [vote for vote in poll.votes if vote.picture == poll.entries.photo]
@@ -194,7 +194,7 @@ class BlindTab:
         }
 
     def _ranking(self, poll: Poll) -> Updates:
-        from gendrpix.ranking import rank
+        from gendrpix.comparison.ranking import rank
 
         ranks = rank(poll.votes)
         ranking, votes = poll.write(ranks)
@@ -208,7 +208,7 @@ class BlindTab:
 
 def ranking_table(ranks: Sequence[Rank]) -> str:
     """The ranking as Markdown."""
-    from gendrpix.report import Table
+    from gendrpix.report.tables import Table
 
     rows = tuple(
         (

@@ -22,7 +22,7 @@ from gendrpix.ui.share import recipe_line
 from gendrpix.ui.stopping import Stop
 
 if TYPE_CHECKING:
-    from gendrpix.compare import Record
+    from gendrpix.comparison.comparison import Record
     from gendrpix.ui.compare_tab import CompareTab
 
 DOWNLOAD = "Download saves the picture on the right."
@@ -86,7 +86,7 @@ class Comparing:
 
     def load_settings(self, path: str) -> Updates:
         """Take the settings that a result's PNG carries."""
-        from gendrpix.presets import Recipe
+        from gendrpix.settings.recipe import Recipe
 
         tab = self.tab
         with spoken():

@@ -50,8 +50,9 @@ class CropPanel:
         """The photo, reduced, with what lies outside the part dimmed."""
         if photo is None:
             return gr.update(visible=False)
-        from gendrpix.images import resize, to_pil
-        from gendrpix.regions import place_box
+        from gendrpix.image.picture import place_box
+        from gendrpix.image.resize import resize
+        from gendrpix.image.write import to_pil
 
         with spoken():
             check_filled(across, down, side_px)
@@ -66,7 +67,7 @@ class CropPanel:
 
     def take_place(self, view: Photo | None, event: gr.SelectData) -> tuple[Any, Any, bool]:
         """The place that was clicked, in percent; the part is used from then on."""
-        from gendrpix.images import read_size
+        from gendrpix.image.read import read_size
 
         with spoken():
             if view is None:

@@ -13,7 +13,8 @@ import gradio as gr
 from gradio import FileData
 from gradio.events import api
 
-from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, checked_choice, checked_number, checked_offset
+from gendrpix.settings.checks import checked_choice, checked_number, checked_offset
+from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA
 from gendrpix.specs import COLOR_FIXES, COMPARED_OMEGA, NEG_PAD, POS_PAD, Choice, ColorFix
 from gendrpix.ui.benching import Benching
 from gendrpix.ui.engine import COMPUTE, Engine
@@ -117,7 +118,7 @@ class Endpoints:
             color_fix: wavelet or adain takes the broad colours from the photo.
             repeats: Timed runs of each, 1 to 10; the time is their median.
         """
-        from gendrpix.report import to_dict
+        from gendrpix.comparison.report import to_dict
 
         progress, stop = gr.Progress(), Stop()
         with spoken():
@@ -208,8 +209,8 @@ class Endpoints:
             sizes: Sides of the square output in pixels, multiples of 8.
             repeats: Counted runs of each, 1 to 10; the time is their median. One more goes before and is not counted.
         """
-        from gendrpix.bench import describe_case
-        from gendrpix.bench_report import to_dict
+        from gendrpix.bench.cases import describe_case
+        from gendrpix.bench.report import to_dict
 
         progress, stop = gr.Progress(), Stop()
         with spoken():
@@ -278,7 +279,7 @@ def as_region(photo: Any, scale: Any, across: Any, down: Any, side_px: Any) -> R
 
 def describe_sweep(scores: Any, key: SweepKey, curve: list[tuple[float, float]]) -> dict[str, Any]:
     """A whole sweep as JSON values."""
-    from gendrpix.scores import METRICS
+    from gendrpix.metrics.registry import METRICS
 
     spec = METRICS[key.metric]
     best = (max if spec.higher_is_better else min)(scores, key=scores.__getitem__)

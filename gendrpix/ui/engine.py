@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from gendrpix.compare import CompareSettings, Record, RestorerCache
-    from gendrpix.forecast import Rates
-    from gendrpix.images import Limits, Picture
-    from gendrpix.pipelines import RestorerPipeline
-    from gendrpix.regions import Box
-    from gendrpix.report import Table
-    from gendrpix.scores import Scorer
+    from gendrpix.comparison.comparison import Record
+    from gendrpix.comparison.forecast import Rates
+    from gendrpix.image.picture import Box, Limits, Picture
+    from gendrpix.metrics.scorer import Scorer
+    from gendrpix.report.tables import Table
+    from gendrpix.restore.cache import RestorerCache
+    from gendrpix.restore.pipelines import RestorerPipeline
+    from gendrpix.settings.restoration import CompareSettings
     from gendrpix.specs import Offset
 
 COMPUTE = "compute"
@@ -62,7 +63,7 @@ class Engine:
     @cached_property
     def rates(self) -> Rates:
         """How long restorers have taken on this server."""
-        from gendrpix.forecast import Rates
+        from gendrpix.comparison.forecast import Rates
 
         return Rates()
 
@@ -80,9 +81,10 @@ class Engine:
         return f"{self.weights_name} ({', '.join(hashes)})"
 
     def _get_tools(self) -> tuple[RestorerCache, Scorer]:
-        from gendrpix.compare import RestorerCache
         from gendrpix.devices import pick_device, pick_dtype
-        from gendrpix.scores import DEFAULT_METRICS, Scorer
+        from gendrpix.metrics.registry import DEFAULT_METRICS
+        from gendrpix.metrics.scorer import Scorer
+        from gendrpix.restore.cache import RestorerCache
 
         with self._building:
             if self._tools is None:
@@ -128,9 +130,9 @@ class Engine:
 
     def digest(self, name: str) -> str:
         """SHA-256 of a restorer's weights, computed once."""
-        from gendrpix.compare import restorer_of
-        from gendrpix.recipe import digest_weights
-        from gendrpix.weights import find_restorer_folder
+        from gendrpix.specs import restorer_of
+        from gendrpix.weights.load import find_restorer_folder
+        from gendrpix.weights.verify import digest_weights
 
         restorer = restorer_of(name)
         if restorer not in self._digests:
@@ -140,7 +142,7 @@ class Engine:
     @property
     def limits(self) -> Limits:
         """What this server takes in and gives out."""
-        from gendrpix.images import Limits
+        from gendrpix.image.picture import Limits
 
         settings = server_settings()
         return Limits(
@@ -151,7 +153,7 @@ class Engine:
 
     def open_photo(self, path: str | Path) -> Picture:
         """A visitor's picture, within this server's limits. Raises ValueError if refused."""
-        from gendrpix.images import open_picture
+        from gendrpix.image.read import open_picture
 
         return open_picture(path, self.limits)
 
@@ -161,10 +163,10 @@ class Engine:
 
     def settle(self, request: Request, picture: Picture) -> tuple[Picture, Box | None, CompareSettings]:
         """What to restore of the photo, where in it that lies, and the settings. Raises ValueError with the reason."""
-        from gendrpix.compare import CompareSettings
-        from gendrpix.images import check_output_size, output_size
-        from gendrpix.recipe import pick_scale
-        from gendrpix.regions import cut, place_box
+        from gendrpix.image.picture import cut, place_box
+        from gendrpix.image.resize import check_output_size, output_size
+        from gendrpix.settings.recipe import pick_scale
+        from gendrpix.settings.restoration import CompareSettings
 
         box = None
         if request.region is not None:
@@ -187,7 +189,7 @@ class Engine:
 
         Raises ValueError where the photo itself is refused.
         """
-        from gendrpix.images import output_size
+        from gendrpix.image.resize import output_size
 
         photo = self.open_photo(request.photo)
         try:
@@ -206,9 +208,9 @@ class Engine:
         """
         if on_zero_gpu():
             return ""
-        from gendrpix.compare import order_choices
-        from gendrpix.forecast import forecast, in_a_line
-        from gendrpix.images import output_size
+        from gendrpix.comparison.forecast import forecast, in_a_line
+        from gendrpix.image.resize import output_size
+        from gendrpix.settings.restoration import order_choices
 
         picture, _, settings = self.read(request)
         names = order_choices(request.names, settings)
@@ -218,8 +220,8 @@ class Engine:
 
     def png_entries(self, record: Record, photo: Path, box: Box | None = None, bits: int = 8) -> dict[str, str]:
         """The text entries of a result's PNG: its recipe."""
-        from gendrpix.recipe import png_entries
-        from gendrpix.ui.share import describe, digest_file
+        from gendrpix.files import digest_file
+        from gendrpix.settings.recipe import describe, png_entries
 
         digest = self.digest(record.name) if record.device else None
         recipe = describe(record, weights=self.weights_name, weights_sha256=digest, input_sha256=digest_file(photo))
@@ -228,10 +230,11 @@ class Engine:
 
     def prepare(self, request: Request) -> Job:
         """Read and check everything before anything is computed. Raises ValueError with the reason."""
-        from gendrpix.compare import check_truth, order_choices
-        from gendrpix.forecast import check_fits
-        from gendrpix.images import output_size
-        from gendrpix.regions import cut
+        from gendrpix.comparison.comparison import check_truth
+        from gendrpix.comparison.forecast import check_fits
+        from gendrpix.image.picture import cut
+        from gendrpix.image.resize import output_size
+        from gendrpix.settings.restoration import order_choices
 
         picture, box, settings = self.read(request)
         names = order_choices(request.names, settings)
@@ -252,7 +255,7 @@ class Engine:
 
         Each is computed while no other visitor's is; between them others may have their turn. `stop` ends it.
         """
-        from gendrpix.compare import input_record
+        from gendrpix.comparison.comparison import input_record
 
         results = self._records(job)
         with self.turn(stop):
@@ -267,7 +270,7 @@ class Engine:
     # What computes, as functions that ZeroGPU may run in a process of its own.
 
     def _compare(self, job: Job) -> Iterator[Record]:
-        from gendrpix.compare import compare
+        from gendrpix.comparison.comparison import compare
 
         order = job.quickest_first
         yield from compare(
@@ -289,7 +292,8 @@ class Engine:
         import torch
         from PIL.Image import Image
 
-        from gendrpix.compare import Record, describe_device
+        from gendrpix.comparison.comparison import Record
+        from gendrpix.devices import describe_device
 
         [name] = job.names
         pipeline = self.pipeline(name)
@@ -316,7 +320,7 @@ class Engine:
 
 def scorecard(expected: Sequence[str], records: Sequence[Record], *, stopped: bool = False) -> Table:
     """The core's table of what is ready, the input first, with a line for each expected restorer that is not."""
-    from gendrpix.report import to_table
+    from gendrpix.comparison.report import to_table
 
     table = to_table(records)
     blanks = ("",) * (len(table.header) - 2)
@@ -327,7 +331,7 @@ def scorecard(expected: Sequence[str], records: Sequence[Record], *, stopped: bo
 
 def enlarged(box: Box, scale: float) -> tuple[int, int, int, int]:
     """The region of a truth that belongs to a region of the photo: (left, top, width, height) in its pixels."""
-    from gendrpix.images import output_size
+    from gendrpix.image.resize import output_size
 
     height, width = output_size(box.height, box.width, scale)
     return round(box.left * scale), round(box.top * scale), width, height

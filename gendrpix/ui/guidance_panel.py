@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA
+from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA
 from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD
 from gendrpix.ui.samples import offset_slider
 from gendrpix.ui.share import GUIDANCE_NAMES
 
 if TYPE_CHECKING:
-    from gendrpix.presets import Guidance, Recipe
+    from gendrpix.settings.presets import Guidance
+    from gendrpix.settings.recipe import Recipe
 
 OMEGA_PRESETS = {"Mild 1": COMPARED_OMEGA, "Crisp 1.25": 1.25, "Sharp 1.5": EXPLORED_OMEGA, "Harsh 2": 2.0}
 """Omegas by name; the paper names none."""

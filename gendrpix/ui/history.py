@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 if TYPE_CHECKING:
-    from gendrpix.compare import Record
+    from gendrpix.comparison.comparison import Record
 
 HINT = (
     "All runs of this session on the same photo at the same size. One is worth its time if none is faster and better."
@@ -66,7 +66,7 @@ class History:
 
     def shown(self, runs: Sequence[Run], metric: str | None) -> Updates:
         """The plot of the newest subject's runs by `metric`, or by the first one that they have."""
-        from gendrpix.scores import METRICS
+        from gendrpix.metrics.registry import METRICS
 
         if not runs:
             return {self.panel: gr.update(visible=False)}

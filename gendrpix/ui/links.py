@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from gendrpix.presets import BITS, MAX_OMEGA, PresetError, checked_choice, checked_number, checked_offset
-from gendrpix.recipe import MAX_SCALE, MIN_SCALE
+from gendrpix.settings.checks import PresetError, checked_choice, checked_number, checked_offset
+from gendrpix.settings.presets import MAX_OMEGA
+from gendrpix.settings.recipe import BITS, MAX_SCALE, MIN_SCALE
 from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES
 from gendrpix.ui.options_panel import MOST_REPEATS
 from gendrpix.ui.samples import example_photos

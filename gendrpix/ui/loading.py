@@ -53,7 +53,7 @@ def steps(engine: Engine) -> Iterator[Callable[[], object]]:
     for act in (engine.pipeline, *warming, engine.digest):
         for name in CHOICE_LABELS:
             yield partial(act, name)
-    from gendrpix.scores import METRICS
+    from gendrpix.metrics.registry import METRICS
 
     for name in engine.scorer.names:
         if not METRICS[name].needs_truth:  # the others are loaded with the first truth
@@ -64,10 +64,11 @@ def warm(engine: Engine, name: str) -> None:
     """Run a restorer on a grey picture: its libraries are loaded then, and its time is a rate for forecasts."""
     import torch
 
-    from gendrpix.compare import CompareSettings, run_choice
-    from gendrpix.forecast import plan_choice
-    from gendrpix.images import Picture
-    from gendrpix.scores import Scorer
+    from gendrpix.comparison.comparison import run_choice
+    from gendrpix.comparison.forecast import plan_choice
+    from gendrpix.image.picture import Picture
+    from gendrpix.metrics.scorer import Scorer
+    from gendrpix.settings.restoration import CompareSettings
 
     grey, settings = Picture(color=torch.zeros(1, 3, WARM_PX, WARM_PX)), CompareSettings(scale=1.0)
     pipeline = engine.pipeline(name)

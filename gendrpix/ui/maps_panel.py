@@ -52,9 +52,9 @@ class Maps:
         """The map of the two pictures that are beside each other."""
         if results is None or kind == OFF:
             return {self.mean: gr.update(visible=False), self.map: gr.update(value=None, visible=False)}
-        from gendrpix.compare import SCORED
-        from gendrpix.images import open_picture
-        from gendrpix.maps import consistency, difference, draw_heat
+        from gendrpix.comparison.comparison import SCORED
+        from gendrpix.image.read import open_picture
+        from gendrpix.report.maps import consistency, difference, draw_heat
 
         left, right = results.pair
         shown = open_picture(results.files[right], SCORED).color

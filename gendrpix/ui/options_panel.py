@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 if TYPE_CHECKING:
-    from gendrpix.presets import Recipe
+    from gendrpix.settings.recipe import Recipe
 
 MOST_REPEATS = 9
 COLOR_LABELS = {"none": "As restored", "wavelet": "Wavelet", "adain": "AdaIN"}

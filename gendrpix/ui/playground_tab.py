@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.presets import EXPLORED_OMEGA
+from gendrpix.settings.presets import EXPLORED_OMEGA
 from gendrpix.specs import CHOICE_LABELS, UNGUIDED
 from gendrpix.ui.engine import COMPUTE, Engine, scorecard
 from gendrpix.ui.errors import spoken
@@ -20,8 +20,8 @@ from gendrpix.ui.stopping import Stop
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gendrpix.degrading import Degradation
-    from gendrpix.images import Picture
+    from gendrpix.comparison.degrade import Degradation
+    from gendrpix.image.picture import Picture
 
 MOST_PX = 512
 CLEAN = "Clean"
@@ -123,7 +123,8 @@ class PlaygroundTab:
         """The degraded picture, enlarged, beside the clean one."""
         if not photo:
             return {self.slider: gr.update(visible="hidden"), self.status: "Choose a clean picture."}
-        from gendrpix.images import resize, to_pil
+        from gendrpix.image.resize import resize
+        from gendrpix.image.write import to_pil
 
         with spoken():
             clean, degraded = self._degrade(photo, *values)
@@ -146,8 +147,8 @@ class PlaygroundTab:
         yield from self.buttons.guarded(stop, self._restore(photo, degradation, names, stop), self.ended)
 
     def _restore(self, photo: Photo, values: list[float], names: list[str], stop: Stop) -> Iterator[Updates]:
-        from gendrpix.compare import CompareSettings, order_choices
-        from gendrpix.images import to_pil
+        from gendrpix.image.write import to_pil
+        from gendrpix.settings.restoration import CompareSettings, order_choices
 
         yield {**self.buttons.running(stop), self.status: "Restoring."}
         clean, degraded = self._degrade(photo, *values)
@@ -190,8 +191,8 @@ class PlaygroundTab:
 
     def _degrade(self, photo: Photo, *values: float) -> tuple[Picture, Picture]:
         """(clean, cropped; degraded)."""
-        from gendrpix.degrading import crop_clean, degrade
-        from gendrpix.images import Picture
+        from gendrpix.comparison.degrade import crop_clean, degrade
+        from gendrpix.image.picture import Picture
 
         degradation = as_degradation(*values)
         clean = crop_clean(self.engine.open_photo(Path(photo["path"])).color, degradation.factor, MOST_PX)
@@ -200,7 +201,7 @@ class PlaygroundTab:
 
 def as_degradation(blur: float, factor: float, noise: float, jpeg: float, seed: float | None) -> Degradation:
     """The sliders' values as a degradation."""
-    from gendrpix.degrading import Degradation
+    from gendrpix.comparison.degrade import Degradation
 
     check_filled(blur, factor, noise, jpeg)
     return Degradation(blur_px=blur, factor=int(factor), noise=noise / 100, jpeg=int(jpeg), seed=int(seed or 0))
@@ -211,7 +212,8 @@ def live_scores(enlarged: Tensor, clean: Tensor) -> str:
 
     Only what needs no weights and little time, so that it follows the sliders.
     """
-    from gendrpix.scores import METRICS, Scorer
+    from gendrpix.metrics.registry import METRICS
+    from gendrpix.metrics.scorer import Scorer
 
     values = Scorer(["psnr", "ssim"]).score(enlarged, clean).values
     figures = []

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from gendrpix.specs import CHOICE_LABELS, ColorFix
 
 if TYPE_CHECKING:
-    from gendrpix.compare import CompareSettings
-    from gendrpix.images import Picture
-    from gendrpix.regions import Box
+    from gendrpix.image.picture import Box, Picture
+    from gendrpix.settings.restoration import CompareSettings
 
 Photo = Mapping[str, Any]
 """An uploaded file as Gradio describes it: "path" on this machine, "orig_name" on the visitor's."""

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gendrpix.compare import Record
-    from gendrpix.images import Picture
-    from gendrpix.regions import Box
+    from gendrpix.comparison.comparison import Record
+    from gendrpix.image.picture import Box, Picture
     from gendrpix.ui.request import Request
 
 
@@ -77,8 +76,8 @@ class Results:
 
     def open_source(self) -> Picture:
         """What was restored: the photo, or its part."""
-        from gendrpix.images import open_picture
-        from gendrpix.regions import cut
+        from gendrpix.image.picture import cut
+        from gendrpix.image.read import open_picture
 
         picture = open_picture(self.source)
         return picture if self.box is None else cut(picture, self.box)
@@ -88,7 +87,7 @@ class Results:
 
         Once the visitor has chosen a pair, that one stays. download: the file to save, where it is another.
         """
-        from gendrpix.compare import relative_to_gendr
+        from gendrpix.comparison.comparison import relative_to_gendr
 
         self.records = relative_to_gendr([*self.records, record])
         self.files[record.label] = path
@@ -107,7 +106,7 @@ class Results:
 
 def save_result(image: Image, folder: Path, stem: str, name: str, metadata: Mapping[str, str] | None = None) -> Path:
     """Write a result as PNG, named after the photo and the restorer."""
-    from gendrpix.images import save_png
+    from gendrpix.image.write import save_png
 
     return save_png(image, folder / file_name(stem, name), metadata=metadata)
 
@@ -116,8 +115,9 @@ def save_16_bits(
     record: Record, source: Picture, folder: Path, stem: str, metadata: Mapping[str, str] | None = None
 ) -> Path:
     """Write a fresh record as PNG with 16 bits a channel, with the alpha of what it was restored from."""
-    from gendrpix.images import Picture, save_png
-    from gendrpix.outputs import enlarged_alpha
+    from gendrpix.image.picture import Picture
+    from gendrpix.image.write import save_png
+    from gendrpix.restore.pipelines import enlarged_alpha
 
     picture = Picture(color=record.pixels, alpha=enlarged_alpha(source, record.pixels))
     return save_png(picture, folder / file_name(stem, f"{record.name}_16bit"), metadata=metadata, bits=16)

@@ -11,10 +11,10 @@ from typing import Any
 
 import gradio as gr
 
+from gendrpix.settings.reproduce import as_command, as_python
 from gendrpix.ui.errors import spoken
 from gendrpix.ui.links import to_query
 from gendrpix.ui.results import Results, file_name
-from gendrpix.ui.share import as_command, as_python
 
 PAGE = Path(__file__).with_name("slider_page.html")
 TAKE_ADDRESS = "(address, ...settings) => [window.location.origin + window.location.pathname, ...settings]"

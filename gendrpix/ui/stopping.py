@@ -18,7 +18,7 @@ from gendrpix.ui.settings import server_settings
 from gendrpix.ui.visitors import caller_left
 
 if TYPE_CHECKING:
-    from gendrpix.pipelines import RestorerPipeline
+    from gendrpix.restore.pipelines import RestorerPipeline
 
 WAIT_S = 0.1
 """How often one who waits for a turn looks at its flag."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.presets import EXPLORED_OMEGA, MAX_OMEGA, PRESETS
+from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA, PRESETS
 from gendrpix.specs import NEG_PAD, POS_PAD
 from gendrpix.ui.diagram import draw_pads
 from gendrpix.ui.engine import COMPUTE, Engine

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.presets import PRESETS, Guidance, Kind
+from gendrpix.settings.presets import PRESETS, Guidance, Kind
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from gendrpix.ui.diagram import draw_pads
 from gendrpix.ui.engine import Engine
@@ -47,7 +47,7 @@ class Swept:
 
     @property
     def higher_is_better(self) -> bool:
-        from gendrpix.scores import METRICS
+        from gendrpix.metrics.registry import METRICS
 
         return METRICS[self.key.metric].higher_is_better
 
@@ -117,7 +117,7 @@ class Tuning:
         event: gr.SelectData,
     ) -> list[Any]:
         """The offset of the cell that was clicked, for the branch that was swept."""
-        from gendrpix.maps import cell_at
+        from gendrpix.report.maps import cell_at
 
         offset = cell_at(*event.index)
         return taken(swept, offset, omega, (pos_rows, pos_columns), (neg_rows, neg_columns))
@@ -139,7 +139,7 @@ class Tuning:
 
     def show(self, *args: Any) -> Updates:
         """The result, its figures, crops and spectrum; predicts only what is not kept."""
-        from gendrpix.images import to_pil
+        from gendrpix.image.write import to_pil
 
         *values, swept = args
         tab = self.tab
@@ -165,8 +165,8 @@ class Tuning:
             }
 
     def _figures(self, start: Any, result: Any, guidance: Guidance) -> str:
-        from gendrpix.maps import figure_text
-        from gendrpix.scores import METRICS
+        from gendrpix.metrics.registry import METRICS
+        from gendrpix.report.maps import figure_text
 
         said = []
         for metric in ("grid", "piqe"):
@@ -180,8 +180,8 @@ class Tuning:
         return f"{width} × {height} pixels. " + (", ".join(said) + ". Lower is better." if said else "")
 
     def _crops(self, space: Workspace, guidance: Guidance, swept: Swept | None) -> Image:
-        from gendrpix.images import to_pil
-        from gendrpix.plots import Crop, crops_sheet
+        from gendrpix.image.write import to_pil
+        from gendrpix.report.plots import Crop, crops_sheet
 
         named = {f"Chosen {short(guidance)}": guidance}
         if swept is not None and swept.best is not None:
@@ -287,7 +287,7 @@ def at_cell(swept: Swept, offset: Offset) -> Guidance:
 
 def draw(swept: Swept, guidance: Guidance) -> Any:
     """The heat map with its marks: the paper's offset, the best, the chosen."""
-    from gendrpix.maps import draw_sweep
+    from gendrpix.report.maps import draw_sweep
 
     positive = swept.key.side == "positive"
     chosen = (guidance.pos_pad if positive else guidance.neg_pad) if guidance.kind == "padcfg" else None
@@ -298,7 +298,7 @@ def draw(swept: Swept, guidance: Guidance) -> Any:
 
 def summary(swept: Swept, seconds: float | None) -> str:
     """The sweep in one line; the time only where all of it was measured now."""
-    from gendrpix.maps import figure_text
+    from gendrpix.report.maps import figure_text
 
     best = swept.best
     assert best is not None
@@ -322,7 +322,7 @@ def spectra(start: Any, result: Any) -> Any:
     """Both spectra side by side, or nothing where the picture is too small."""
     from PIL import Image
 
-    from gendrpix.maps import draw_spectrum, spectrum, stack_beside
+    from gendrpix.report.maps import draw_spectrum, spectrum, stack_beside
     from gendrpix.specs import PATCH
 
     if min(result.shape[-2:]) < PATCH:

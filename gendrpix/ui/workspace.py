@@ -18,10 +18,10 @@ from gendrpix.ui.stopping import Stop
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gendrpix.presets import Guidance
-    from gendrpix.scores import Scorer
+    from gendrpix.comparison.sweep import BranchBank, Side
+    from gendrpix.metrics.scorer import Scorer
+    from gendrpix.settings.presets import Guidance
     from gendrpix.specs import Offset
-    from gendrpix.sweep import BranchBank, Side
 
 KEPT = 2
 """Workspaces that are kept."""
@@ -88,8 +88,8 @@ class Workspaces:
             return self._kept[region]
 
     def _make(self, region: Region) -> Workspace:
-        from gendrpix.regions import cut, place_box
-        from gendrpix.sweep import BranchBank
+        from gendrpix.comparison.sweep import BranchBank
+        from gendrpix.image.picture import cut, place_box
 
         picture = self.engine.open_photo(region.photo)
         side = max(1, int(region.side_px // region.scale))
@@ -103,7 +103,7 @@ class Workspaces:
         They are predicted a few at once while no other visitor's computation runs. `stop` ends it; what is scored is
         kept.
         """
-        from gendrpix.sweep import ALL_OFFSETS, sweep_offsets
+        from gendrpix.comparison.sweep import ALL_OFFSETS, sweep_offsets
 
         known = space.sweeps.setdefault(key, {})
         missing = [offset for offset in ALL_OFFSETS if offset not in known]
@@ -121,7 +121,7 @@ class Workspaces:
         self, space: Workspace, pos_pad: Offset, neg_pad: Offset, metric: str, stop: Stop | None = None
     ) -> list[tuple[float, float]]:
         """(omega, figure) at `OMEGAS` with those offsets."""
-        from gendrpix.sweep import omega_curve
+        from gendrpix.comparison.sweep import omega_curve
 
         points = omega_curve(space.bank, pos_pad, neg_pad, OMEGAS, self.measurer(metric))
         found = []
@@ -132,8 +132,8 @@ class Workspaces:
 
     def measure(self, x: Tensor, metric: str) -> float:
         """One figure of (1, 3, H, W) as it would be saved. Raises ValueError with the reason where there is none."""
-        from gendrpix.compare import score_image
-        from gendrpix.images import to_pil
+        from gendrpix.comparison.comparison import score_image
+        from gendrpix.image.write import to_pil
 
         scores = score_image(to_pil(x), self.scorer(metric))
         if metric not in scores.values:
@@ -142,7 +142,7 @@ class Workspaces:
 
     def scorer(self, metric: str) -> Scorer:
         """A scorer of that metric alone."""
-        from gendrpix.scores import Scorer
+        from gendrpix.metrics.scorer import Scorer
 
         with self._lock:
             if metric not in self._scorers:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gendrpix.images import Picture
-    from gendrpix.pipelines import RestorerPipeline
+    from gendrpix.image.picture import Picture
+    from gendrpix.restore.pipelines import RestorerPipeline
     from gendrpix.specs import Offset
     from gendrpix.ui.request import Job
 
@@ -95,7 +95,7 @@ class LentPipeline:
 
     def prepare(self, picture: Picture, scale: float) -> Tensor:
         """`RestorerPipeline.prepare`, on the CPU."""
-        from gendrpix.images import check_output_size, output_size, resize
+        from gendrpix.image.resize import check_output_size, output_size, resize
 
         height, width = output_size(picture.height, picture.width, scale)
         check_output_size(height, width)

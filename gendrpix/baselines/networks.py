@@ -1,0 +1,161 @@
+"""Super-resolution networks of others beside the restorers: built without their weights to be timed, or run from files.
+
+The convolutional ones come from the package spandrel (MIT). The second are files of ncnn (BSD-3), the format that
+desktop programs such as Upscayl bring. Both packages are optional: `requirements-peers.txt`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from gendrpix.models.networks import build_unet, predict
+from gendrpix.specs import MODEL_SPECS
+
+PEER_SCALE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerSpec:
+    """A network that enlarges (B, 3, H, W) in [0, 1] four times."""
+
+    name: str
+    label: str
+    module: str
+    """Where its class is."""
+    class_name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+PEERS: Mapping[str, PeerSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            PeerSpec(
+                name="rrdbnet",
+                label="RRDBNet (Real-ESRGAN x4plus)",
+                module="spandrel.architectures.ESRGAN",
+                class_name="ESRGAN",
+                arguments={"num_filters": 64, "num_blocks": 23, "scale": PEER_SCALE},
+            ),
+            PeerSpec(
+                name="compact",
+                label="Compact (realesr-general-x4v3)",
+                module="spandrel.architectures.Compact",
+                class_name="Compact",
+                arguments={"num_feat": 64, "num_conv": 32, "upscale": PEER_SCALE},
+            ),
+            PeerSpec(
+                name="sd21-vae4",
+                label="SD 2.1, 4-channel VAE, one step (as OSEDiff)",
+                module="gendrpix.baselines.networks",
+                class_name="OneStepDiffusion",
+            ),
+        )
+    }
+)
+
+
+class OneStepDiffusion(nn.Module):
+    """Stable Diffusion 2.1 with its own autoencoder of 4 channels, one step from the enlarged picture's latent.
+
+    What OSEDiff (arXiv 2406.08177) runs once its adapters are merged, with a prompt embedding that is given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = build_unet(MODEL_SPECS["sd21"], 4, 4)
+        self.vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            latent_channels=4,
+            sample_size=512,
+        )
+        spec = MODEL_SPECS["sd21"]
+        self.prompt = nn.Parameter(torch.zeros(1, spec.prompt_tokens, spec.prompt_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, h, w) in [0, 1] => (B, 3, 4 h, 4 w) in [0, 1]."""
+        height, width = (side * PEER_SCALE for side in x.shape[-2:])
+        pixels = F.interpolate(x.float(), size=(height, width), mode="bicubic").to(x.dtype) * 2 - 1
+        scale = self.vae.config.scaling_factor
+        latent = self.vae.encode(pixels).latent_dist.mode() * scale
+        restored = predict(self.unet, latent, self.prompt, timestep=999, form="epsilon")
+        decoded: Tensor = self.vae.decode(restored / scale).sample
+        return (decoded / 2 + 0.5).clamp(0, 1)
+
+
+def build_peer(name: str) -> nn.Module:
+    """The network with random weights, ready for inference. Raises ValueError where spandrel is missing."""
+    spec = PEERS[name]
+    try:
+        found = getattr(importlib.import_module(spec.module), spec.class_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f'{spec.label} needs the package spandrel; install it with pip install "spandrel>=0.4,<0.5".'
+        ) from error
+    network: nn.Module = found(**spec.arguments)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def count_peer(name: str, height: int, width: int) -> tuple[int, int]:
+    """(parameters, multiply-adds) for an output of height x width pixels, counted on the meta device."""
+    with torch.device("meta"):
+        network = build_peer(name)
+        pixels = torch.empty(1, 3, height // PEER_SCALE, width // PEER_SCALE)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(pixels)
+    return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2
+
+
+class NcnnNetwork:
+    """A network from ncnn's files MODEL.param and MODEL.bin with one input, RGB in [0, 1], and one output like it.
+
+    Runs on the CPU with as many threads as torch, the whole picture at once.
+    """
+
+    def __init__(self, param: Path) -> None:
+        """Load it. Raises ValueError for missing or broken files, and where the package is missing."""
+        weights = param.with_suffix(".bin")
+        for file in (param, weights):
+            if not file.is_file():
+                raise ValueError(f"{file} is missing; a network of ncnn is MODEL.param with MODEL.bin beside it.")
+        try:
+            self._ncnn: Any = importlib.import_module("ncnn")
+        except ImportError as error:
+            raise ValueError(f"{param.name} needs the package ncnn; install it with pip install ncnn.") from error
+        self._network: Any = self._ncnn.Net()
+        self._network.opt.num_threads = torch.get_num_threads()
+        if self._network.load_param(str(param)) or self._network.load_model(str(weights)):
+            raise ValueError(
+                f"ncnn cannot read {param.name} and {weights.name}; expected a network as it was released."
+            )
+        inputs, outputs = self._network.input_names(), self._network.output_names()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(
+                f"{param.name} has {len(inputs)} inputs and {len(outputs)} outputs; expected one picture in, one out."
+            )
+        self._input, self._output = inputs[0], outputs[0]
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(1, 3, H, W) float in [-1, 1] => (1, 3, s H, s W) float32 in [-1, 1], clamped; s is the network's own."""
+        planes = np.ascontiguousarray((pixels[0].float().cpu().numpy() + 1) / 2)  # (3, H, W) in [0, 1]
+        extractor = self._network.create_extractor()
+        status = extractor.input(self._input, self._ncnn.Mat(planes))
+        code, found = extractor.extract(self._output) if status == 0 else (status, None)
+        if code:
+            raise ValueError(f"ncnn could not run on {pixels.shape[-1]} x {pixels.shape[-2]} pixels (code {code}).")
+        return (torch.from_numpy(np.array(found))[None] * 2 - 1).clamp(-1, 1)

@@ -1,0 +1,1 @@
+"""Benchmarks: time, memory and cost of each restorer."""

@@ -1,0 +1,152 @@
+"""The command `restore`: many pictures with one restorer."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gendrpix.cli.console import quiet_libraries, say, say_notes
+from gendrpix.jobs.calls import dtype_of
+from gendrpix.settings.options import Restore, check_restore
+
+if TYPE_CHECKING:
+    import torch
+
+    from gendrpix.jobs.batch import RestoreCall, StreamCall
+    from gendrpix.jobs.processes import Crew
+    from gendrpix.jobs.tasks import Outcome, Task, Times
+    from gendrpix.restore.pipelines import RestorerPipeline
+
+
+def restore(options: Restore) -> int:
+    """Restore each picture; say what is wrong with one and go on with the rest."""
+    check_restore(options)
+    if not options.inputs:
+        raise ValueError("There is nothing to restore; name picture files or folders of them.")
+    with quiet_libraries():
+        from gendrpix.devices import pick_device
+        from gendrpix.jobs.processes import join_crew
+        from gendrpix.jobs.tasks import check_report, plan_tasks, sweep
+        from gendrpix.settings.recipe import describe_recipe
+        from gendrpix.weights.load import find_restorer_folder
+        from gendrpix.weights.verify import digest_weights
+
+        tasks = plan_tasks(options.inputs, options.output)
+        if options.report is not None:
+            check_report(options.report, options.overwrite)
+        folder = find_restorer_folder(options.restorer, options.weights)
+        crew = join_crew(pick_device(options.device))
+        recipe = describe_recipe(options, options.restorer, options.guidance, dtype_of(options, crew.device))
+        recipe["weights_sha256"] = digest_weights(folder)
+        try:
+            own = crew.share(tasks)
+            if crew.index == 0:
+                sweep(tasks)
+            return run_crew(options, crew, tasks, own, recipe)
+        finally:
+            crew.leave()
+
+
+# Parts of restore --------------------------------------------------------------------------------------------------
+
+
+def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[Task], recipe: dict[str, Any]) -> int:
+    """Do this process's tasks, then put all processes' reports together; the exit code of the whole job."""
+    from gendrpix.jobs.tasks import write_report
+
+    done: list[Outcome] = []
+    times: list[Times] = []
+
+    def report() -> None:
+        order = {task.source: number for number, task in enumerate(tasks)}
+        if options.report is not None and crew.index == 0:
+            write_report(sorted(done, key=lambda one: order[one.task.source]), options.report)
+
+    with progress(len(own), shown=crew.index == 0) as advance:
+
+        def finish(outcome: Outcome) -> None:
+            done.append(outcome)
+            advance(outcome)
+
+        try:
+            times.append(do_tasks(options, crew.device, own, recipe, finish))
+        except BaseException:
+            report()  # of what this process has done: the others cannot be asked any more
+            raise
+    done = crew.gather(done)
+    times = crew.gather(times)
+    report()
+    if crew.index == 0 and len(tasks) > 1:
+        say(summary(done, times))
+    return 1 if any(outcome.status == "failed" for outcome in done) else 0
+
+
+def do_tasks(
+    options: Restore,
+    device: torch.device,
+    tasks: Sequence[Task],
+    recipe: dict[str, Any],
+    finish: Callable[[Outcome], None],
+) -> Times:
+    """Restore this process's pictures, into memory or straight into their files."""
+    from gendrpix.jobs.batch import restore_files, stream_files
+    from gendrpix.jobs.calls import restore_call, stream_call
+
+    def load_call() -> RestoreCall:
+        return restore_call(load_pipeline(options, device), options, say)
+
+    def load_stream() -> StreamCall:
+        return stream_call(load_pipeline(options, device), options)
+
+    how: dict[str, Any] = {"overwrite": options.overwrite, "crop": options.crop}
+    if options.stream:
+        return stream_files(tasks, load_stream, recipe, finish, **how)
+    workers = options.workers or (1 if device.type == "cpu" else 4)
+    return restore_files(
+        tasks, load_call, recipe, finish, batch=options.batch, workers=workers, bits=options.bits, **how
+    )
+
+
+def load_pipeline(options: Restore, device: torch.device) -> RestorerPipeline:
+    """The restorer that the options name, ready."""
+    from gendrpix.restore.pipelines import load_restorer
+
+    dtype = dtype_of(options, device)
+    return load_restorer(options.restorer, options.weights, device=device, dtype=dtype, speedups=options.speedups)
+
+
+@contextlib.contextmanager
+def progress(total: int, *, shown: bool) -> Iterator[Callable[[Outcome], None]]:
+    """A bar with the time left where standard error is a terminal; gives the function that takes an outcome."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="picture", disable=None if shown else True, file=sys.stderr) as bar:
+
+        def advance(outcome: Outcome) -> None:
+            task = outcome.task
+            with tqdm.external_write_mode(file=sys.stderr):
+                say_notes(task.source, outcome.notes)
+                if outcome.status == "failed":
+                    say(f"{task.source}: {outcome.reason}")
+                elif outcome.status == "skipped":
+                    print(f"{task.target}  there already, kept", flush=True)
+                else:
+                    width, height = outcome.result_size or (0, 0)
+                    print(f"{task.target}  {width} x {height}  {outcome.seconds:.2f} s", flush=True)
+            bar.update()
+
+        yield advance
+
+
+def summary(done: Sequence[Outcome], times: Sequence[Times]) -> str:
+    """One line about a job: "3 restored, 1 kept, 1 failed in 8.2 s; the model computed 93% of the time."."""
+    words = {"restored": "restored", "skipped": "kept", "failed": "failed"}
+    counts = {word: sum(outcome.status == status for outcome in done) for status, word in words.items()}
+    wall_s = max(one.wall_s for one in times)
+    text = ", ".join(f"{count} {word}" for word, count in counts.items() if count or word == "restored")
+    text += f" in {wall_s:.1f} s"
+    if model_s := sum(one.model_s for one in times):
+        text += f"; the model computed {model_s / wall_s / len(times):.0%} of the time"
+    return text + "."

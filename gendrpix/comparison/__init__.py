@@ -1,0 +1,1 @@
+"""Several restorers on one picture, and what is learned from it."""

@@ -1,0 +1,1 @@
+"""Metrics of pictures, and the time and memory of a call."""

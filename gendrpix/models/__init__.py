@@ -1,0 +1,1 @@
+"""Networks, codecs, attention, tiling and ways to compute faster."""

@@ -1,0 +1,1 @@
+"""Restoring: guidance, the restorers, and the memory that they take."""

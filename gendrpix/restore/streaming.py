@@ -1,0 +1,153 @@
+"""From a decoded picture to a PNG on disk, band by band: the result is never held as a whole.
+
+A picture of 12 megapixels enlarged four times has 192 megapixels, 2.3 GB as float32 and several times that on the way
+through a restorer. Here it takes the input, one row of tiles, and what the restorer needs for one tile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from gendrpix.files import written_beside
+from gendrpix.image.color_fix import correct_color
+from gendrpix.image.picture import Picture
+from gendrpix.image.png import PngStream, check_keyword
+from gendrpix.image.resize import check_output_size, output_size, resize_rows
+from gendrpix.image.write import to_array
+from gendrpix.models.tiling import Predictor, restore_bands
+from gendrpix.restore.memory import available_bytes, tight_memory
+from gendrpix.restore.planner import Plan, choose_plan
+from gendrpix.settings.checks import check_color_fix, check_tile
+from gendrpix.specs import OVERLAP_PX, ColorFix
+
+if TYPE_CHECKING:
+    from gendrpix.restore.pipelines import RestorerPipeline
+
+
+def restore_to_png(
+    pipeline: RestorerPipeline,
+    picture: Picture,
+    path: str | os.PathLike[str],
+    *,
+    scale: float = 4.0,
+    guidance: float | None = None,
+    tile: int | Literal["auto"] = "auto",
+    budget_bytes: int | None = None,
+    color_fix: ColorFix = "none",
+    bits: int = 8,
+    overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[float], None] | None = None,
+    **how: Any,
+) -> Plan:
+    """Restore `picture` into a PNG by the largest tiles that fit the memory, and give back the plan.
+
+    Tiles that leave room (`planner.Plan.leaves_room`) go before larger ones. color_fix: "none" or "wavelet", tile by
+    tile; "adain" needs the whole picture and raises ValueError. how: pos_pad, neg_pad and plain_cfg of
+    `RestorerPipeline.restore_guided`. Errors are those of `stream_png`, and PlanError where nothing fits.
+    """
+    height, width = output_size(picture.height, picture.width, scale)
+    check_output_size(height, width)
+    check_color_fix(color_fix)
+    if color_fix == "adain":
+        raise ValueError("AdaIN needs the whole picture at once; choose 'wavelet', or restore without streaming.")
+    budget = available_bytes(pipeline.device) if budget_bytes is None else budget_bytes
+    plan = choose_plan(
+        pipeline, height, width, guided=guidance is not None, tile=tile, streamed=True, budget_bytes=budget
+    )
+    assert plan.tile_px is not None  # a streamed plan always has tiles
+
+    def predict(pixels: Tensor) -> Tensor:
+        restored = pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)[0]
+        return correct_color(restored, pixels, color_fix)
+
+    with nullcontext() if plan.leaves_room(budget) else tight_memory(pipeline.device):
+        stream_png(
+            picture,
+            path,
+            predict,
+            scale=scale,
+            tile_px=plan.tile_px,
+            device=pipeline.device,
+            dtype=pipeline.unet.dtype,
+            bits=bits,
+            overwrite=overwrite,
+            metadata=metadata,
+            progress=progress,
+        )
+    return plan
+
+
+def stream_png(
+    picture: Picture,
+    path: str | os.PathLike[str],
+    predict: Predictor,
+    *,
+    scale: float,
+    tile_px: int,
+    overlap_px: int = OVERLAP_PX,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    bits: int = 8,
+    overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Path:
+    """Enlarge and restore `picture` tile by tile into a PNG, with its alpha, and give back the path.
+
+    predict: pixels (1, 3, h, w) in [-1, 1] on `device` in `dtype` => the same, restored. progress hears the share
+    that is written, up to 1. Written beside and renamed when whole: an interruption leaves nothing.
+    Raises PictureError for a result beyond the limits, an existing file and a file that cannot be written, ValueError
+    for a tile that is too small.
+    """
+    path, size = Path(path), output_size(picture.height, picture.width, scale)
+    check_tile(tile_px)
+    check_output_size(*size)
+    for keyword in metadata or {}:
+        check_keyword(keyword)
+    channels = 3 if picture.alpha is None else 4
+    num_rows = 0
+    with written_beside(path, overwrite=overwrite) as file:
+        png = PngStream(file, size[1], size[0], channels=channels, bits=bits, metadata=metadata)
+        for band in restored_bands(picture, size, predict, tile_px, overlap_px, device=device, dtype=dtype):
+            bottom = num_rows + band.shape[-2]
+            alpha = None if picture.alpha is None else alpha_rows(picture.alpha, size, num_rows, bottom)
+            png.write(to_array(band, alpha, bits))
+            num_rows = bottom
+            if progress is not None:
+                progress(num_rows / size[0])
+        png.close()
+    return path
+
+
+def restored_bands(
+    picture: Picture,
+    size: tuple[int, int],
+    predict: Predictor,
+    tile_px: int,
+    overlap_px: int = OVERLAP_PX,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Tensor]:
+    """The restored bands from top to bottom, (1, 3, rows, W) on the CPU; the input is resized as it is needed."""
+
+    def read(top: int, bottom: int) -> Tensor:
+        return resize_rows(picture.color, size, top, bottom)
+
+    def restore(tile: Tensor) -> Tensor:
+        return predict(tile.to(device, dtype)).float().cpu()
+
+    return restore_bands(read, size, restore, tile_px, overlap_px)
+
+
+def alpha_rows(alpha: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
+    """Rows of `gendrpix.image.resize.resize_alpha(alpha, *size)`, (1, 1, bottom - top, W) in [0, 1]."""
+    return (resize_rows(alpha * 2 - 1, size, top, bottom) + 1) / 2

@@ -1,0 +1,1 @@
+"""Weights: finding, checking, loading and uploading them."""
