@@ -10,21 +10,21 @@ STARTED_S = time.perf_counter()
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 os.environ["FORWARDED_ALLOW_IPS"] = ""  # the guard alone decides whose forwarding headers are believed
 
-from gendrpix.ui.engine import Engine  # noqa: E402
-from gendrpix.ui.folder import private_folder  # noqa: E402
-from gendrpix.ui.hardening import harden_gradio  # noqa: E402
-from gendrpix.ui.loading import load, load_in_background  # noqa: E402
-from gendrpix.ui.logs import set_up_logging  # noqa: E402
+from gendrpix.ui.engine.engine import Engine  # noqa: E402
+from gendrpix.ui.engine.warmup import load, load_in_background  # noqa: E402
+from gendrpix.ui.engine.zerogpu import on_zero_gpu  # noqa: E402
 from gendrpix.ui.page import build_page  # noqa: E402
-from gendrpix.ui.serving import Server  # noqa: E402
-from gendrpix.ui.settings import server_settings  # noqa: E402
-from gendrpix.ui.zerogpu import on_zero_gpu  # noqa: E402
+from gendrpix.ui.serve import Server  # noqa: E402
+from gendrpix.ui.server.gradio_patches import harden_gradio  # noqa: E402
+from gendrpix.ui.server.logs import set_up_logging  # noqa: E402
+from gendrpix.ui.server.settings import server_settings  # noqa: E402
+from gendrpix.ui.server.temp_folder import private_folder  # noqa: E402
 
 
 def main() -> int:
     """Serve the page where GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say: by default 127.0.0.1, from port 7860 on.
 
-    The limits are settings (`gendrpix.ui.settings`). SIGTERM and Ctrl+C stop it. Returns the process's exit code.
+    The limits are settings (`gendrpix.ui.server.settings`). SIGTERM and Ctrl+C stop it. Returns the exit code.
     """
     try:
         settings = server_settings()

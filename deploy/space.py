@@ -38,7 +38,7 @@ TRY = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import app, gendrpix.comparison.comparison, gendrpix.bench.report, gendrpix.metrics.scorer, gendrpix.comparison.sweep
-from gendrpix.ui.engine import Engine
+from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.page import build_page
 from gendrpix.weights.load import BUNDLED
 build_page(Engine())

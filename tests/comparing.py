@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gendrpix.ui.compare_tab import CompareTab
+from gendrpix.ui.compare.tab import CompareTab
 
 OFFSET_NAMES = ("pos_rows", "pos_columns", "neg_rows", "neg_columns")
 

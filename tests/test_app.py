@@ -15,13 +15,13 @@ from models import save_tiny_family
 from PIL import Image
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.compare_tab import CompareTab
-from gendrpix.ui.engine import Engine
-from gendrpix.ui.errors import OUT_OF_MEMORY, UNEXPECTED, spoken
-from gendrpix.ui.guidance_panel import usable
-from gendrpix.ui.request import Request
-from gendrpix.ui.results import Results, save_result
-from gendrpix.ui.samples import example_photos
+from gendrpix.ui.compare.tab import CompareTab
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.request import Request
+from gendrpix.ui.engine.results import Results, save_result
+from gendrpix.ui.panels.guidance import usable
+from gendrpix.ui.widgets.errors import OUT_OF_MEMORY, UNEXPECTED, spoken
+from gendrpix.ui.widgets.inputs import example_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFSETS = (4, 4, 3, 3)

@@ -17,7 +17,7 @@ from PIL import Image
 from server import AppProcess
 
 from gendrpix.settings.recipe import KEYWORD
-from gendrpix.ui.engine import Engine
+from gendrpix.ui.engine.engine import Engine
 
 # Bombs -------------------------------------------------------------------------------------------------------------
 

@@ -18,11 +18,11 @@ from gendrpix import open_picture
 from gendrpix.__main__ import main
 from gendrpix.image.picture import Limits
 from gendrpix.settings.recipe import KEYWORD
-from gendrpix.ui.batch_job import Batch, without_formula
-from gendrpix.ui.batch_tab import BY_SCALE, BY_SIZE, BatchTab, as_options
-from gendrpix.ui.engine import Engine
-from gendrpix.ui.samples import progress_line
-from gendrpix.ui.stopping import Stop, StoppedError, TimeLimitError
+from gendrpix.ui.engine.cancel import Stop, StoppedError, TimeLimitError
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.runs.batch import Batch, without_formula
+from gendrpix.ui.tabs.batch import BY_SCALE, BY_SIZE, BatchTab, as_options
+from gendrpix.ui.widgets.checks import progress_line
 
 SETTINGS = ("gendr-pix", 1.5, BY_SCALE, 2.0, 2048, "none", False)
 
@@ -160,7 +160,7 @@ def test_refusals_are_sentences(tab: BatchTab, uploads: list[dict], tmp_path: Pa
         (tmp_path / "a.zip").write_bytes(b"PK")
         with pytest.raises(gr.Error, match=said):
             list(tab.run_batch(files, None, *SETTINGS))
-    monkeypatch.setattr("gendrpix.ui.batch_job.MAX_PICTURES", 1)
+    monkeypatch.setattr("gendrpix.ui.runs.batch.MAX_PICTURES", 1)
     with pytest.raises(gr.Error, match="1 are accepted at once"):
         list(tab.run_batch([uploads[0], uploads[1]], None, *SETTINGS))
     with pytest.raises(gr.Error, match="A number is missing"):

@@ -8,8 +8,8 @@ import pytest
 import test_bench
 from models import save_tiny_family
 
-from gendrpix.ui.benchmark_tab import BenchmarkTab
-from gendrpix.ui.engine import Engine
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.tabs.benchmark import BenchmarkTab
 
 tiny_known = test_bench.tiny_known  # a fixture
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from gendrpix.image.write import save_png
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.blind_tab import BlindTab, unnamed
-from gendrpix.ui.engine import Engine
-from gendrpix.ui.results import Results
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.results import Results
+from gendrpix.ui.tabs.blind_test import BlindTab, unnamed
 
 
 @pytest.fixture(scope="module")

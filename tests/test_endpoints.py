@@ -25,10 +25,10 @@ from PIL import Image
 from gendrpix import load_restorer, open_picture
 from gendrpix.settings.recipe import Recipe
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.endpoints import ALL
-from gendrpix.ui.engine import Engine
+from gendrpix.ui.api import ALL
+from gendrpix.ui.engine.cancel import StoppedError
+from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.page import build_page
-from gendrpix.ui.stopping import StoppedError
 
 SOON_S = 60
 """What a stopped computation may take to end on a busy machine; it would go on for longer than this."""

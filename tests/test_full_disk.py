@@ -21,7 +21,7 @@ from server import running_app
 from stages import assert_same, checkpoint_state, stage_words
 
 from gendrpix.__main__ import main as gendrpix
-from gendrpix.ui.samples import example_photos
+from gendrpix.ui.widgets.inputs import example_photos
 from training.__main__ import main as training
 
 EXAMPLES = {path.name for path in example_photos()}

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
-from gendrpix.ui import bodies
-from gendrpix.ui.bodies import Refusal, check_files, parse_object
-from gendrpix.ui.guard import CONTENT_POLICY, FILE_POLICY, Gate, Guard, host_name
-from gendrpix.ui.limits import MAX_KNOWN, OpenRequests, Rate, client_of
-from gendrpix.ui.settings import ServerSettings, server_settings
+from gendrpix.ui.server import request_limits
+from gendrpix.ui.server.middleware import CONTENT_POLICY, FILE_POLICY, Gate, Guard, host_name
+from gendrpix.ui.server.request_limits import (
+    MAX_KNOWN,
+    OpenRequests,
+    Rate,
+    Refusal,
+    check_files,
+    client_of,
+    parse_object,
+)
+from gendrpix.ui.server.settings import ServerSettings, server_settings
 
 LIMITS = ServerSettings(max_json_kb=2, max_upload_mb=1, max_requests_per_minute=5, max_open_per_client=2, min_free_mb=0)
 
@@ -271,7 +278,7 @@ def test_bodies_are_bounded() -> None:
 
 
 def test_slow_bodies_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "PAUSE_S", 0.05)
+    monkeypatch.setattr(request_limits, "PAUSE_S", 0.05)
     gate, inner = make_gate()
 
     async def call() -> int:

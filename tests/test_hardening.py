@@ -9,8 +9,8 @@ from gradio import networking, processing_utils, utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gendrpix.ui import hardening
-from gendrpix.ui.hardening import answers, harden_gradio, whole_update
+from gendrpix.ui.server import gradio_patches
+from gendrpix.ui.server.gradio_patches import answers, harden_gradio, whole_update
 
 UPDATES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -59,9 +59,9 @@ def test_gradios_own_edits_lose_it_and_are_replaced(monkeypatch: pytest.MonkeyPa
 
 def test_a_server_that_is_slow_to_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     said = iter([False, False, True])
-    monkeypatch.setattr(hardening, "url_ok", lambda url: next(said))
+    monkeypatch.setattr(gradio_patches, "url_ok", lambda url: next(said))
     assert answers("http://127.0.0.1:1")
-    monkeypatch.setattr(hardening, "url_ok", lambda url: False)
+    monkeypatch.setattr(gradio_patches, "url_ok", lambda url: False)
     assert not answers("http://127.0.0.1:1")
 
 

@@ -4,7 +4,7 @@ import gradio as gr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gendrpix.ui.history import History, Run, worth_their_time
+from gendrpix.ui.panels.pareto import History, Run, worth_their_time
 
 few = st.integers(0, 4).map(float)
 

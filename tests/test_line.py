@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gendrpix.ui.stopping import Line, Stop, StoppedError
+from gendrpix.ui.engine.cancel import Line, Stop, StoppedError
 
 
 def test_one_with_many_parts_lets_others_in_between() -> None:

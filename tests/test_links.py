@@ -13,11 +13,11 @@ from pictures import photo
 
 from gendrpix.settings.checks import PresetError
 from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES
-from gendrpix.ui.compare_tab import CompareTab
-from gendrpix.ui.engine import Engine
-from gendrpix.ui.links import from_query, to_query
-from gendrpix.ui.samples import example_photos
-from gendrpix.ui.share import GUIDANCE_NAMES
+from gendrpix.ui.compare.links import from_query, to_query
+from gendrpix.ui.compare.tab import CompareTab
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.panels.guidance import GUIDANCE_NAMES
+from gendrpix.ui.widgets.inputs import example_photos
 
 whole = st.integers(0, 7)
 

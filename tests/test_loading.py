@@ -8,8 +8,8 @@ import pytest
 from models import save_tiny_family
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui import loading
-from gendrpix.ui.engine import Engine
+from gendrpix.ui.engine import warmup
+from gendrpix.ui.engine.engine import Engine
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +18,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_every_restorer_has_run_and_has_a_rate(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "WARM_PX", 16)
+    monkeypatch.setattr(warmup, "WARM_PX", 16)
     engine = Engine(weights)
-    loading.load(engine)
+    warmup.load(engine)
     assert all(engine.rates.seconds(name, 64, 64) for name in CHOICE_LABELS)
     assert not bool(engine._line._waiting)
 
@@ -31,9 +31,9 @@ def test_no_step_is_taken_during_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def steps(engine: Engine) -> list:
         return [lambda: seen.append(bool(engine._line._waiting))] * 3
 
-    monkeypatch.setattr(loading, "steps", steps)
+    monkeypatch.setattr(warmup, "steps", steps)
     with engine.turn():
-        thread = loading.load_in_background(engine)
+        thread = warmup.load_in_background(engine)
         time.sleep(0.3)
         assert seen == []
     thread.join(30)
@@ -48,8 +48,8 @@ def test_a_waiting_run_gets_the_turn_between_two_steps(monkeypatch: pytest.Monke
         time.sleep(0.15)
         order.append("step")
 
-    monkeypatch.setattr(loading, "steps", lambda engine: [slow] * 20)
-    thread = loading.load_in_background(engine)
+    monkeypatch.setattr(warmup, "steps", lambda engine: [slow] * 20)
+    thread = warmup.load_in_background(engine)
     begun.wait(30)
     with engine.turn():
         order.append("run")
@@ -58,5 +58,5 @@ def test_a_waiting_run_gets_the_turn_between_two_steps(monkeypatch: pytest.Monke
 
 
 def test_what_cannot_be_loaded_is_left_to_the_first_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    loading.load(Engine(str(tmp_path)))
+    warmup.load(Engine(str(tmp_path)))
     assert "could not be loaded ahead of the first run" in caplog.text

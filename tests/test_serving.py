@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gendrpix.ui.folder import LOCK, PREFIX, private_folder, remove_dead, sweep
-from gendrpix.ui.logs import JsonFormatter, PlainFormatter
+from gendrpix.ui.server.logs import JsonFormatter, PlainFormatter
+from gendrpix.ui.server.temp_folder import LOCK, PREFIX, private_folder, remove_dead, sweep
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def test_the_folder_is_private_and_goes(home: Path) -> None:
 
 
 def test_folders_of_killed_servers_are_removed_and_no_others(home: Path) -> None:
-    code = "import os; from gendrpix.ui.folder import private_folder\nwith private_folder() as f: print(f); os._exit(9)"
+    place = "gendrpix.ui.server.temp_folder"
+    code = f"import os; from {place} import private_folder\nwith private_folder() as f: print(f); os._exit(9)"
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     dead = Path(killed.stdout.strip() or next(home.glob(f"{PREFIX}*")))
     assert dead.is_dir()

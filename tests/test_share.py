@@ -20,12 +20,12 @@ from PIL import Image
 from gendrpix.image.write import save_png
 from gendrpix.settings.recipe import Recipe, read_entry
 from gendrpix.settings.reproduce import ONLY_RESIZED, as_command, as_python
-from gendrpix.ui.compare_tab import CompareTab
-from gendrpix.ui.engine import Engine
-from gendrpix.ui.maps_panel import CONSISTENCY, DIFFERENCE
-from gendrpix.ui.request import Request
-from gendrpix.ui.samples import example_photos
-from gendrpix.ui.stopping import Line, Stop, StoppedError, watch
+from gendrpix.ui.compare.tab import CompareTab
+from gendrpix.ui.engine.cancel import Line, Stop, StoppedError, watch
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.request import Request
+from gendrpix.ui.panels.maps import CONSISTENCY, DIFFERENCE
+from gendrpix.ui.widgets.inputs import example_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFSETS = (1, 6, 3, 2)

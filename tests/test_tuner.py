@@ -10,10 +10,10 @@ from models import save_tiny_family
 from PIL import Image
 
 from gendrpix.report.maps import cell_box
-from gendrpix.ui.engine import Engine
-from gendrpix.ui.playground_tab import PlaygroundTab
-from gendrpix.ui.samples import example_photos
-from gendrpix.ui.tuner_tab import TunerTab
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.tabs.playground import PlaygroundTab
+from gendrpix.ui.tuner.tab import TunerTab
+from gendrpix.ui.widgets.inputs import example_photos
 
 GUIDANCE = ("Paper", 1.5, 4, 4, 3, 3)
 
@@ -77,7 +77,7 @@ def test_moving_omega_predicts_nothing(tab: TunerTab) -> None:
 
 
 def test_a_cancelled_sweep_goes_on_where_it_was(tab: TunerTab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gendrpix.ui.tuning.SHOWN_EVERY_S", 0.0)
+    monkeypatch.setattr("gendrpix.ui.tuner.handlers.SHOWN_EVERY_S", 0.0)
     tuning, args = tab.tuning, (CAT, 20, 20, 64, 2.0, *GUIDANCE, "negative", "grid")
     stream = tuning.run_sweep(*args)
     stop = next(stream)[tab.buttons.stop]

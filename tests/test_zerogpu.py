@@ -15,12 +15,12 @@ from pictures import photo
 from gendrpix import open_picture
 from gendrpix.settings.presets import Guidance
 from gendrpix.settings.restoration import CompareSettings
-from gendrpix.ui.benching import Benching
-from gendrpix.ui.engine import Engine
-from gendrpix.ui.loading import load
-from gendrpix.ui.request import Job
-from gendrpix.ui.workspace import Region, Workspaces
-from gendrpix.ui.zerogpu import LONGEST_S, LentPipeline, lent, seconds_for
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.request import Job
+from gendrpix.ui.engine.warmup import load
+from gendrpix.ui.engine.zerogpu import LONGEST_S, LentPipeline, lent, seconds_for
+from gendrpix.ui.runs.benchmark import Benching
+from gendrpix.ui.runs.sweep import Region, Workspaces
 
 Calls = list[tuple[str, int]]
 

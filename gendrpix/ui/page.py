@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib import resources
+from typing import Any
 
 import gradio as gr
 
 from gendrpix import __version__
-from gendrpix.ui.batch_tab import BatchTab
-from gendrpix.ui.benchmark_tab import BenchmarkTab
-from gendrpix.ui.blind_tab import BlindTab
-from gendrpix.ui.compare_tab import CompareTab
-from gendrpix.ui.endpoints import Endpoints
-from gendrpix.ui.engine import Engine
-from gendrpix.ui.playground_tab import PlaygroundTab
-from gendrpix.ui.settings import server_settings
-from gendrpix.ui.tuner_tab import TunerTab
+from gendrpix.ui.api import Endpoints
+from gendrpix.ui.compare.tab import CompareTab
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.request import Photo
+from gendrpix.ui.server.settings import server_settings
+from gendrpix.ui.tabs.batch import BatchTab
+from gendrpix.ui.tabs.benchmark import BenchmarkTab
+from gendrpix.ui.tabs.blind_test import BlindTab
+from gendrpix.ui.tabs.playground import PlaygroundTab
+from gendrpix.ui.tuner.tab import TunerTab
+from gendrpix.ui.tuner.values import as_guidance
+from gendrpix.ui.widgets.errors import spoken
 
 TITLE = "GenDR-Pix"
 HOUR_S = 3600
-MEND = Path(__file__).with_name("mend.js")
+MEND = resources.files(__package__) / "mend.js"
 HEADER = (
     f"<h1>{TITLE}</h1>"
     "<p>Restore and enlarge a blurry photo with three one-step restorers, and see what each one costs.</p>"
@@ -45,7 +49,7 @@ def build_page(engine: Engine) -> gr.Blocks:
                 BatchTab(engine)
             with gr.Tab("Blind test", elem_id="blind-tab"):
                 BlindTab(engine, compare.session)
-        tuner.hand_over(compare, tabs)
+        hand_over(tuner, compare, tabs)
         Endpoints(engine)
         page.load(compare.handlers.take_link, None, list(compare.inputs.values()), api_visibility="private")
         page.load(None, None, None, js=MEND.read_text(encoding="utf-8"), api_visibility="private")
@@ -64,3 +68,21 @@ def build_page(engine: Engine) -> gr.Blocks:
 def footer_line(weights: str) -> str:
     """Version, weights, source of the method."""
     return f"gendrpix {__version__} · weights: {weights} · [the method](https://arxiv.org/abs/2602.10630)"
+
+
+def hand_over(tuner: TunerTab, compare: CompareTab, tabs: gr.Tabs) -> None:
+    """A button that takes the photo and the guidance to the compare tab and goes there."""
+
+    def take(photo: Photo | None, *guidance: Any) -> dict[Any, Any]:
+        with spoken():
+            taken = {} if photo is None else {compare.photo: photo["path"]}
+            return {**compare.padcfg.shown(as_guidance(*guidance)), **taken, tabs: gr.update(selected="compare")}
+
+    tuner.use.click(
+        take,
+        [tuner.photo, *tuner.guidance],
+        [compare.photo, *compare.padcfg.widgets, tabs],
+        preprocess=False,
+        api_visibility="private",
+        show_progress="hidden",
+    )

@@ -1,0 +1,1 @@
+"""What the page asks of the restorers: requests, results, cancelling, one run at a time."""

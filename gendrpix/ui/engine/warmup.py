@@ -1,0 +1,76 @@
+"""What the server does before the first visitor needs it: loads weights and metrics, and runs every restorer once.
+
+It happens in a thread, one step at a time, each while nobody's run is computed: a run that is being timed has the
+device to itself, and waits for one step at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from gendrpix.specs import CHOICE_LABELS
+from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.zerogpu import on_zero_gpu
+
+logger = logging.getLogger(__name__)
+
+WARM_PX = 128
+"""Side of the picture that every restorer is run on."""
+YIELD_S = 0.01
+"""Pause between two steps, in which whoever waits gets the turn."""
+
+
+def load_in_background(engine: Engine) -> threading.Thread:
+    """Begin, unless all is loaded, and give back the thread."""
+    thread = threading.Thread(target=load, args=(engine,), name="gendrpix-load", daemon=True)
+    thread.start()
+    return thread
+
+
+def load(engine: Engine) -> None:
+    """All steps, once; what fails is said in the log, and met by the first run again, which says it to the visitor."""
+    if engine.loaded:
+        return
+    try:
+        for step in steps(engine):
+            with engine.turn():
+                step()
+            time.sleep(YIELD_S)
+    except Exception as error:
+        logger.warning("the restorers could not be loaded ahead of the first run", exc_info=error)
+    else:
+        engine.loaded = True
+        logger.info("restorers loaded")
+
+
+def steps(engine: Engine) -> Iterator[Callable[[], object]]:
+    """What there is to do, in the order in which a visitor needs it."""
+    warming = () if on_zero_gpu() else (partial(warm, engine),)  # there nothing may run before the GPU is lent
+    for act in (engine.pipeline, *warming, engine.digest):
+        for name in CHOICE_LABELS:
+            yield partial(act, name)
+    from gendrpix.metrics.registry import METRICS
+
+    for name in engine.scorer.names:
+        if not METRICS[name].needs_truth:  # the others are loaded with the first truth
+            yield partial(engine.scorer.unavailable, name)
+
+
+def warm(engine: Engine, name: str) -> None:
+    """Run a restorer on a grey picture: its libraries are loaded then, and its time is a rate for forecasts."""
+    import torch
+
+    from gendrpix.comparison.comparison import run_choice
+    from gendrpix.comparison.forecast import plan_choice
+    from gendrpix.image.picture import Picture
+    from gendrpix.metrics.scorer import Scorer
+    from gendrpix.settings.restoration import CompareSettings
+
+    grey, settings = Picture(color=torch.zeros(1, 3, WARM_PX, WARM_PX)), CompareSettings(scale=1.0)
+    pipeline = engine.pipeline(name)
+    engine.rates.learn(run_choice(grey, name, settings, pipeline, Scorer(())))
+    plan_choice(name, WARM_PX, WARM_PX, settings, pipeline)  # rehearses the memory, which is kept

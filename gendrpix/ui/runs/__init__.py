@@ -1,0 +1,1 @@
+"""Long runs that the page starts: batches, benchmarks, sweeps."""

@@ -1,0 +1,1 @@
+"""The server: limits, middleware, logs, temporary files."""

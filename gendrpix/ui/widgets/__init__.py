@@ -1,0 +1,1 @@
+"""Widgets that several tabs use, the theme, and errors as users see them."""
