@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from guests import SECRET, SETTINGS, Guest
 from hypothesis import settings
-from models import TINY, save_tiny_family
-from pictures import photo
-from server import AppProcess, running_app
-from stages import make_photos
 
 from gendrpix import devices
+from tests.helpers.guests import SECRET, SETTINGS, Guest
+from tests.helpers.models import TINY, save_tiny_family
+from tests.helpers.pictures import photo
+from tests.helpers.server import AppProcess, running_app
+from tests.helpers.stages import make_photos
 
 torch.set_num_threads(1)
 devices.cpu_has_bfloat16 = lambda: False  # the automatic dtype is float32 on every machine, so that results compare

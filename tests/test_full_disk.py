@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clients import Client
-from guests import Guest
-from kill_batch import read_folder, split_parts
-from models import save_tiny_family
-from pictures import encoded, photo
 from PIL import Image
-from server import running_app
-from stages import assert_same, checkpoint_state, stage_words
 
 from gendrpix.__main__ import main as gendrpix
 from gendrpix.ui.widgets.inputs import example_photos
+from tests.helpers.clients import Client
+from tests.helpers.folders import read_folder, split_parts
+from tests.helpers.guests import Guest
+from tests.helpers.models import save_tiny_family
+from tests.helpers.pictures import encoded, photo
+from tests.helpers.server import running_app
+from tests.helpers.stages import assert_same, checkpoint_state, stage_words
 from training.__main__ import main as training
 
 EXAMPLES = {path.name for path in example_photos()}

@@ -8,8 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import tiny_pipeline
-from pictures import photo
 from torch import Tensor
 
 from gendrpix.image.picture import Picture
@@ -18,6 +16,8 @@ from gendrpix.image.resize import output_size, resize
 from gendrpix.restore.guidance import mix
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.restore.planner import restore_within
+from tests.helpers.models import tiny_pipeline
+from tests.helpers.pictures import photo
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 OFFSETS = tuple(itertools.product(range(8), range(8)))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import save_tiny_family
-from pictures import photo
 from PIL import Image
 
 from gendrpix.devices import pick_dtype
 from gendrpix.restore.pipelines import load_restorer
+from tests.helpers.models import save_tiny_family
+from tests.helpers.pictures import photo
 
 ROOT = Path(__file__).resolve().parent.parent
 

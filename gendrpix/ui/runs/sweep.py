@@ -28,7 +28,7 @@ KEPT = 2
 OMEGAS = tuple(step / 4 for step in range(13))
 """Where a sweep's omega curve is measured."""
 TOGETHER = 4
-"""Offsets of a sweep that are predicted at once: a fifth less work than one by one (`python -m tests.sweep_cost`)."""
+"""Offsets of a sweep that are predicted at once: a fifth less work than singly (`python -m benchmarks.sweep_cost`)."""
 METRIC_CHOICES = ("grid", "piqe", "musiq")
 """What a sweep can be scored by; none of them needs a truth."""
 
