@@ -9,8 +9,9 @@ from gendrpix.specs import UNGUIDED
 
 if TYPE_CHECKING:
     from gendrpix.comparison.comparison import Record
-    from gendrpix.image.picture import Box
 
+Crop = tuple[int, int, int, int]
+"""(left, top, width, height) in pixels."""
 ONLY_RESIZED = "# The input is only resized; there is nothing to run."
 
 
@@ -19,7 +20,7 @@ def restorer_name(record: Record) -> str:
     return "gendr-pix" if record.name == UNGUIDED else record.name
 
 
-def as_command(record: Record, photo: str, weights: str, *, box: Box | None = None, bits: int = 8) -> str:
+def as_command(record: Record, photo: str, weights: str, *, box: Crop | None = None, bits: int = 8) -> str:
     """The command that makes the same pixels on the same machine; `photo`: the picture's name or path there.
 
     box: the part of the photo that was restored. bits: of the PNG.
@@ -47,7 +48,7 @@ def as_command(record: Record, photo: str, weights: str, *, box: Box | None = No
     return shlex.join(["python", "-m", "gendrpix", *words])
 
 
-def as_python(record: Record, photo: str, weights: str, *, box: Box | None = None, bits: int = 8) -> str:
+def as_python(record: Record, photo: str, weights: str, *, box: Crop | None = None, bits: int = 8) -> str:
     """The lines of Python that make the same pixels on the same machine (`as_command`)."""
     if record.device == "":
         return ONLY_RESIZED
