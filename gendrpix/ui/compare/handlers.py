@@ -11,6 +11,7 @@ import gradio as gr
 
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.compare.links import from_query, recipe_line
+from gendrpix.ui.compare.widgets import CompareWidgets
 from gendrpix.ui.engine.cancel import Stop
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Photo, Place, Request
@@ -22,7 +23,6 @@ from gendrpix.ui.widgets.errors import spoken
 
 if TYPE_CHECKING:
     from gendrpix.comparison.comparison import Record
-    from gendrpix.ui.compare.tab import CompareTab
 
 DOWNLOAD = "Download saves the picture on the right."
 Updates = dict[Any, Any]
@@ -31,7 +31,7 @@ Updates = dict[Any, Any]
 class Comparing:
     """Handlers of one compare tab; they return updates keyed by its widgets."""
 
-    def __init__(self, engine: Engine, tab: CompareTab) -> None:
+    def __init__(self, engine: Engine, tab: CompareWidgets) -> None:
         self.engine = engine
         self.tab = tab
         self.names = tuple(tab.inputs)

@@ -21,13 +21,13 @@ from gendrpix.ui.engine.request import Photo
 from gendrpix.ui.runs.sweep import SweepKey, Workspace, Workspaces
 from gendrpix.ui.tuner.diagram import draw_pads
 from gendrpix.ui.tuner.values import METRIC_LABELS, Swept, as_guidance, as_region, as_widgets, taken
+from gendrpix.ui.tuner.widgets import TunerWidgets
 from gendrpix.ui.widgets.checks import progress_line
 from gendrpix.ui.widgets.errors import spoken
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gendrpix.ui.tuner.tab import TunerTab
 
 SHOWN_EVERY_S = 0.5
 CROP_PX = 96
@@ -37,7 +37,7 @@ Updates = dict[Any, Any]
 class Tuning:
     """Handlers of one tuner tab; they return updates keyed by its widgets."""
 
-    def __init__(self, engine: Engine, tab: TunerTab) -> None:
+    def __init__(self, engine: Engine, tab: TunerWidgets) -> None:
         self.engine = engine
         self.tab = tab
         self.spaces = Workspaces(engine)
