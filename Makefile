@@ -20,6 +20,7 @@ test: install-test
 lint: install-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: install-test
 	$(BIN)/mypy
@@ -59,4 +60,4 @@ lock: $(VENV)/.created
 		--python-platform x86_64-manylinux_2_28 --no-header --no-emit-index-url --quiet -o requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
