@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 import torch
 
-from gendrpix import __main__ as cli
+import gendrpix
 from gendrpix import __version__
 from gendrpix.__main__ import main
 from gendrpix.devices import pick_dtype
@@ -205,7 +205,7 @@ def test_bad_pictures_are_named_and_the_others_restored(inputs: Path, weights: P
 def test_nothing_is_loaded_or_made_where_every_picture_is_bad(
     weights: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr(cli, "load_pipeline", None)
+    monkeypatch.setattr("gendrpix.cli.restore.load_pipeline", None)
     (tmp_path / "x.png").touch()
     assert run("restore", tmp_path / "x.png", "-o", tmp_path / "out", "--weights", weights) == 1
     assert not (tmp_path / "out").exists()
@@ -298,7 +298,7 @@ def test_an_interruption_ends_quietly(inputs: Path, tmp_path: Path, capsys, monk
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_pipeline", interrupt)
+    monkeypatch.setattr("gendrpix.cli.restore.load_pipeline", interrupt)
     assert run("restore", inputs / "a.jpg", "-o", tmp_path / "out") == 130
     assert capsys.readouterr().err == "gendrpix: interrupted.\n"
 
@@ -384,7 +384,7 @@ def test_info_refuses_a_size_that_is_none(capsys) -> None:
 
 
 def test_as_a_process_from_anywhere(inputs: Path, weights: Path, tmp_path: Path) -> None:
-    root = Path(cli.__file__).resolve().parent.parent
+    root = Path(gendrpix.__file__).resolve().parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     (inputs / "text.jpg").write_text("x")
     command = [sys.executable, "-m", "gendrpix", "restore", "in/a.jpg", "in/text.jpg", "-o", "out", "--scale", "2"]
@@ -405,7 +405,7 @@ def test_as_a_process_from_anywhere(inputs: Path, weights: Path, tmp_path: Path)
 
 def test_help_answers_without_loading_torch() -> None:
     code = "import sys, gendrpix.__main__; sys.exit('torch' in sys.modules)"
-    root = Path(cli.__file__).resolve().parent.parent
+    root = Path(gendrpix.__file__).resolve().parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=60).returncode == 0
 
 
@@ -427,7 +427,7 @@ def test_a_reader_that_has_gone_is_no_error(module: str) -> None:
 
 def test_an_installed_package_lacks_nothing() -> None:
     """pyproject.toml names the packages one by one, because the weights lie beside them."""
-    root = Path(cli.__file__).resolve().parent.parent
+    root = Path(gendrpix.__file__).resolve().parent.parent
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     setuptools = settings["tool"]["setuptools"]
     found = {

@@ -185,7 +185,7 @@ def test_settings_out_of_range_are_refused(options: dict) -> None:
 
 
 def test_the_cache_loads_each_pipeline_once_for_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gendrpix.comparison import comparison as module
+    from gendrpix.restore import cache as module
 
     loads: list[str] = []
     original = module.load_restorer

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gendrpix.errors import PictureError
-from gendrpix.image import picture
 from gendrpix.image.picture import Limits, Picture
+from gendrpix.image.png import write_png16
 from gendrpix.image.read import find_pictures, open_picture
 from gendrpix.image.resize import check_output_size, output_size, pad_to_multiple, reflect_pad, resize, resize_alpha
 from gendrpix.image.write import save_png, to_array, to_pil
@@ -156,7 +156,7 @@ def test_sixteen_bit_png_holds_its_samples(height: int, width: int, with_alpha: 
     channels = 4 if with_alpha else 3
     values = np.random.default_rng(seed).integers(0, 65536, (height, width, channels), dtype=np.uint16)
     buffer = io.BytesIO()
-    picture.write_png16(buffer, values, METADATA)
+    write_png16(buffer, values, METADATA)
     assert np.array_equal(decode_png16(buffer.getvalue(), channels), values)
     with Image.open(io.BytesIO(buffer.getvalue())) as image:
         image.load()
@@ -172,7 +172,7 @@ def test_sixteen_bit_png_in_several_bands(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(ValueError, match="16"):
         save_png(photo(), tmp_path / "no.png", bits=16)
     with pytest.raises(ValueError, match="uint16"):
-        picture.write_png16(io.BytesIO(), np.zeros((2, 2, 3), np.uint8), {})  # type: ignore[arg-type]
+        write_png16(io.BytesIO(), np.zeros((2, 2, 3), np.uint8), {})  # type: ignore[arg-type]
 
 
 def decode_png16(data: bytes, channels: int) -> np.ndarray:

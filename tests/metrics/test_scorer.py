@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gendrpix.metrics import scorer as scores
+from gendrpix.metrics import scorer as scorer_module
 from gendrpix.metrics.fidelity import psnr_y, ssim_y
 from gendrpix.metrics.grid import grid_score
 from gendrpix.metrics.registry import METRICS
@@ -71,7 +71,7 @@ def test_an_unreachable_server_is_asked_once_and_only_briefly(picture: Tensor, m
         asked.append(timeout)
         raise urllib.error.URLError(TimeoutError("timed out"))
 
-    monkeypatch.setattr(scores.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("gendrpix.metrics.weight_files.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     scorer = Scorer(("musiq",))
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_an_unreachable_server_is_asked_once_and_only_briefly(picture: Tensor, m
 
 
 def test_only_https_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("gendrpix.metrics.weight_files.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(OSError, match="no https address"):
         check_reachable("file:///etc/passwd")
 
@@ -104,7 +104,7 @@ def test_a_small_picture_is_told_what_each_metric_needs() -> None:
 
 
 def test_a_value_that_is_no_number_is_missing_and_said(picture: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "grid_score", lambda image: float("nan"))
+    monkeypatch.setattr(scorer_module, "grid_score", lambda image: float("nan"))
     scored = Scorer(("grid",)).score(picture)
     assert not scored.values and "gave nan" in scored.missing["grid"]
 
