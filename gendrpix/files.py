@@ -103,7 +103,7 @@ def quoted(path: Path) -> str:
 # What a killed process has left ------------------------------------------------------------------------------------
 
 
-def sweep_parts(folder: Path) -> None:
+def remove_stale_parts(folder: Path) -> None:
     """Remove the unfinished files in a folder that no living process is writing."""
     for part in folder.glob(".*.part") if folder.is_dir() else ():
         if not PART_NAME.fullmatch(part.name):

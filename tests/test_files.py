@@ -14,9 +14,9 @@ import pytest
 
 from gendrpix import files
 from gendrpix.errors import PictureError
-from gendrpix.files import PART_NAME, make_folder, sweep_parts, write_text, written_beside
+from gendrpix.files import PART_NAME, make_folder, remove_stale_parts, write_text, written_beside
 from gendrpix.image.write import save_png
-from gendrpix.jobs.tasks import Task, sweep, write_report
+from gendrpix.jobs.tasks import Task, remove_stale_parts_of, write_report
 from tests.helpers.pictures import assert_sentence, photo
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,7 +119,7 @@ def test_only_what_nobody_writes_is_swept(tmp_path: Path) -> None:
         path.write_bytes(b"half")
     with written_beside(tmp_path / "a.png", overwrite=False) as file:
         file.write(b"whole")
-        sweep([Task(source=tmp_path / "a.jpg", target=tmp_path / "a.png")])
+        remove_stale_parts_of([Task(source=tmp_path / "a.jpg", target=tmp_path / "a.png")])
         assert not dead.exists() and other.exists()
         assert [PART_NAME.fullmatch(path.name) is not None for path in sorted(tmp_path.iterdir())] == [True, False]
     assert (tmp_path / "a.png").read_bytes() == b"whole"
@@ -138,7 +138,7 @@ def test_a_killed_writers_part_is_swept_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "a.png")]
     assert subprocess.run(command, check=False, cwd=ROOT).returncode == -signal.SIGKILL
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"half"]
-    sweep_parts(tmp_path)
+    remove_stale_parts(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -147,7 +147,7 @@ def test_a_part_swept_before_its_lock_is_made_again(tmp_path: Path, monkeypatch:
 
     def late(file: object, *, wait: bool) -> bool:
         if wait and not swept:
-            sweep_parts(tmp_path)
+            remove_stale_parts(tmp_path)
             swept.append(not list(tmp_path.iterdir()))
         return lock(file, wait=wait)
 

@@ -23,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from gendrpix.models.networks import build_unet, predict
 from gendrpix.specs import MODEL_SPECS
 
-PEER_SCALE = 4
+BASELINE_SCALE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeerSpec:
+class BaselineSpec:
     """A network that enlarges (B, 3, H, W) in [0, 1] four times."""
 
     name: str
@@ -38,25 +38,25 @@ class PeerSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-PEERS: Mapping[str, PeerSpec] = MappingProxyType(
+BASELINES: Mapping[str, BaselineSpec] = MappingProxyType(
     {
         spec.name: spec
         for spec in (
-            PeerSpec(
+            BaselineSpec(
                 name="rrdbnet",
                 label="RRDBNet (Real-ESRGAN x4plus)",
                 module="spandrel.architectures.ESRGAN",
                 class_name="ESRGAN",
-                arguments={"num_filters": 64, "num_blocks": 23, "scale": PEER_SCALE},
+                arguments={"num_filters": 64, "num_blocks": 23, "scale": BASELINE_SCALE},
             ),
-            PeerSpec(
+            BaselineSpec(
                 name="compact",
                 label="Compact (realesr-general-x4v3)",
                 module="spandrel.architectures.Compact",
                 class_name="Compact",
-                arguments={"num_feat": 64, "num_conv": 32, "upscale": PEER_SCALE},
+                arguments={"num_feat": 64, "num_conv": 32, "upscale": BASELINE_SCALE},
             ),
-            PeerSpec(
+            BaselineSpec(
                 name="sd21-vae4",
                 label="SD 2.1, 4-channel VAE, one step (as OSEDiff)",
                 module="gendrpix.baselines.networks",
@@ -89,7 +89,7 @@ class OneStepDiffusion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, h, w) in [0, 1] => (B, 3, 4 h, 4 w) in [0, 1]."""
-        height, width = (side * PEER_SCALE for side in x.shape[-2:])
+        height, width = (side * BASELINE_SCALE for side in x.shape[-2:])
         pixels = F.interpolate(x.float(), size=(height, width), mode="bicubic").to(x.dtype) * 2 - 1
         scale = self.vae.config.scaling_factor
         latent = self.vae.encode(pixels).latent_dist.mode() * scale
@@ -98,9 +98,9 @@ class OneStepDiffusion(nn.Module):
         return (decoded / 2 + 0.5).clamp(0, 1)
 
 
-def build_peer(name: str) -> nn.Module:
+def build_baseline(name: str) -> nn.Module:
     """The network with random weights, ready for inference. Raises ValueError where spandrel is missing."""
-    spec = PEERS[name]
+    spec = BASELINES[name]
     try:
         found = getattr(importlib.import_module(spec.module), spec.class_name)
     except (ImportError, AttributeError) as error:
@@ -111,11 +111,11 @@ def build_peer(name: str) -> nn.Module:
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def count_peer(name: str, height: int, width: int) -> tuple[int, int]:
+def count_baseline(name: str, height: int, width: int) -> tuple[int, int]:
     """(parameters, multiply-adds) for an output of height x width pixels, counted on the meta device."""
     with torch.device("meta"):
-        network = build_peer(name)
-        pixels = torch.empty(1, 3, height // PEER_SCALE, width // PEER_SCALE)
+        network = build_baseline(name)
+        pixels = torch.empty(1, 3, height // BASELINE_SCALE, width // BASELINE_SCALE)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(pixels)
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gendrpix.baselines.networks import PEERS
+from gendrpix.baselines.networks import BASELINES
 from gendrpix.image.resize import check_output_size
 from gendrpix.metrics.profiling import Clock, Peak
 from gendrpix.settings.options import Bench
@@ -31,7 +31,7 @@ class Case:
     """One thing to time."""
 
     name: str
-    """A key of `specs.CHOICE_LABELS` or `peers.PEERS`."""
+    """A key of `specs.CHOICE_LABELS` or `baselines.networks.BASELINES`."""
     width: int
     """Of the output, in pixels."""
     height: int
@@ -44,7 +44,7 @@ class Case:
     @property
     def label(self) -> str:
         """What readers see."""
-        return PEERS[self.name].label if self.name in PEERS else CHOICE_LABELS[self.name]
+        return BASELINES[self.name].label if self.name in BASELINES else CHOICE_LABELS[self.name]
 
     @property
     def series(self) -> Case:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gendrpix.baselines.networks import PEER_SCALE, PEERS, build_peer, count_peer
+from gendrpix.baselines.networks import BASELINE_SCALE, BASELINES, build_baseline, count_baseline
 from gendrpix.bench.cases import BenchResult, Case, Measured, Plan, describe_case
 from gendrpix.bench.cost import count
 from gendrpix.bench.environment import describe_environment, measure_ceiling
@@ -35,7 +35,7 @@ from gendrpix.specs import (
     restorer_of,
 )
 
-SCALE = float(PEER_SCALE)
+SCALE = float(BASELINE_SCALE)
 
 
 def random_restorer(name: str, model: str, device: torch.device, dtype: torch.dtype) -> RestorerPipeline:
@@ -88,7 +88,7 @@ def measure_all(
     held: tuple[str, str] | None = None
     network: Any = None
     for case in plan.cases:
-        wanted = (case.name if case.name in PEERS else restorer_of(case.name), case.dtype)
+        wanted = (case.name if case.name in BASELINES else restorer_of(case.name), case.dtype)
         try:
             if wanted != held:
                 held, network = None, None
@@ -103,8 +103,8 @@ def measure_all(
 def build_network(plan: Plan, case: Case, device: torch.device) -> RestorerPipeline | torch.nn.Module:
     """The restorer or peer of a case, on the device and in its dtype."""
     dtype = pick_dtype(case.dtype)
-    if case.name in PEERS:
-        return build_peer(case.name).to(device, dtype)
+    if case.name in BASELINES:
+        return build_baseline(case.name).to(device, dtype)
     name = restorer_of(case.name)
     if plan.random_weights:
         pipeline = random_restorer(name, plan.weights, device, dtype)
@@ -119,7 +119,7 @@ def measure_case(plan: Plan, case: Case, network: Any, device: torch.device) -> 
 
     Raises ValueError where it would not fit into the memory that is free.
     """
-    side = (case.height // PEER_SCALE, case.width // PEER_SCALE)
+    side = (case.height // BASELINE_SCALE, case.width // BASELINE_SCALE)
     color = torch.rand(1, 3, *side, generator=torch.Generator().manual_seed(0)) * 2 - 1
     run, resident, model = _prepare(case, network, Picture(color=color), device)
     _check_room(case, network, device)
@@ -138,7 +138,7 @@ def measure_case(plan: Plan, case: Case, network: Any, device: torch.device) -> 
 
 def _check_room(case: Case, network: Any, device: torch.device) -> None:
     free = available_bytes(device)
-    if case.name in PEERS or case.width * case.height * AMPLE_BYTES_PER_PX <= free:
+    if case.name in BASELINES or case.width * case.height * AMPLE_BYTES_PER_PX <= free:
         return
     guided, batched = case.name == "gendr-pix", case.padcfg == "batched"
     needed = predict_peak(network, case.height, case.width, guided=guided, batched=batched)
@@ -150,7 +150,7 @@ def _prepare(
     case: Case, network: Any, picture: Picture, device: torch.device
 ) -> tuple[Callable[[], object], int, str | None]:
     """(the call that is timed, bytes of the weights, the family's name or None for a peer)."""
-    if case.name in PEERS:
+    if case.name in BASELINES:
         pixels = (picture.color + 1) / 2
 
         @torch.inference_mode()
@@ -174,8 +174,8 @@ def _prepare(
 @lru_cache
 def _count(case: Case, model: str | None) -> tuple[int | None, int | None, int | None]:
     """(parameters, multiply-adds with attention's products, those of the products), where the geometry is known."""
-    if case.name in PEERS:
-        return *count_peer(case.name, case.height, case.width), 0
+    if case.name in BASELINES:
+        return *count_baseline(case.name, case.height, case.width), 0
     if model is None or model not in MODEL_SPECS:
         return None, None, None
     guided, kind = case.name == "gendr-pix", case.attention or "full"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from gendrpix.jobs.batch import RestoreCall, StreamCall
-    from gendrpix.jobs.processes import Crew
+    from gendrpix.jobs.processes import ProcessGroup
     from gendrpix.jobs.tasks import Outcome, Task, Times
     from gendrpix.restore.pipelines import RestorerPipeline
 
@@ -27,8 +27,8 @@ def restore(options: Restore) -> int:
         raise ValueError("There is nothing to restore; name picture files or folders of them.")
     with quiet_libraries():
         from gendrpix.devices import pick_device
-        from gendrpix.jobs.processes import join_crew
-        from gendrpix.jobs.tasks import check_report, plan_tasks, sweep
+        from gendrpix.jobs.processes import join_process_group
+        from gendrpix.jobs.tasks import check_report, plan_tasks, remove_stale_parts_of
         from gendrpix.settings.recipe import describe_recipe
         from gendrpix.weights.load import find_restorer_folder
         from gendrpix.weights.verify import digest_weights
@@ -37,22 +37,24 @@ def restore(options: Restore) -> int:
         if options.report is not None:
             check_report(options.report, options.overwrite)
         folder = find_restorer_folder(options.restorer, options.weights)
-        crew = join_crew(pick_device(options.device))
-        recipe = describe_recipe(options, options.restorer, options.guidance, dtype_of(options, crew.device))
+        group = join_process_group(pick_device(options.device))
+        recipe = describe_recipe(options, options.restorer, options.guidance, dtype_of(options, group.device))
         recipe["weights_sha256"] = digest_weights(folder)
         try:
-            own = crew.share(tasks)
-            if crew.index == 0:
-                sweep(tasks)
-            return run_crew(options, crew, tasks, own, recipe)
+            own = group.share(tasks)
+            if group.index == 0:
+                remove_stale_parts_of(tasks)
+            return run_tasks(options, group, tasks, own, recipe)
         finally:
-            crew.leave()
+            group.leave()
 
 
 # Parts of restore --------------------------------------------------------------------------------------------------
 
 
-def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[Task], recipe: dict[str, Any]) -> int:
+def run_tasks(
+    options: Restore, group: ProcessGroup, tasks: Sequence[Task], own: Sequence[Task], recipe: dict[str, Any]
+) -> int:
     """Do this process's tasks, then put all processes' reports together; the exit code of the whole job."""
     from gendrpix.jobs.tasks import write_report
 
@@ -61,24 +63,24 @@ def run_crew(options: Restore, crew: Crew, tasks: Sequence[Task], own: Sequence[
 
     def report() -> None:
         order = {task.source: number for number, task in enumerate(tasks)}
-        if options.report is not None and crew.index == 0:
+        if options.report is not None and group.index == 0:
             write_report(sorted(done, key=lambda one: order[one.task.source]), options.report)
 
-    with progress(len(own), shown=crew.index == 0) as advance:
+    with progress(len(own), shown=group.index == 0) as advance:
 
         def finish(outcome: Outcome) -> None:
             done.append(outcome)
             advance(outcome)
 
         try:
-            times.append(do_tasks(options, crew.device, own, recipe, finish))
+            times.append(do_tasks(options, group.device, own, recipe, finish))
         except BaseException:
             report()  # of what this process has done: the others cannot be asked any more
             raise
-    done = crew.gather(done)
-    times = crew.gather(times)
+    done = group.gather(done)
+    times = group.gather(times)
     report()
-    if crew.index == 0 and len(tasks) > 1:
+    if group.index == 0 and len(tasks) > 1:
         say(summary(done, times))
     return 1 if any(outcome.status == "failed" for outcome in done) else 0
 

@@ -98,9 +98,9 @@ def restore_files(
     start, load_s, model_s = time.perf_counter(), 0.0, 0.0
     restore: RestoreCall | None = None
     with ThreadPoolExecutor(workers, "read") as readers, ThreadPoolExecutor(workers, "write") as writers:
-        ready = ahead(readers, read, tasks, workers + batch) if overlap else map(read, tasks)
+        ready = prefetch(readers, read, tasks, workers + batch) if overlap else map(read, tasks)
         saving: deque[Future[None]] = deque()
-        for group in in_groups(told(ready, tell), batch):
+        for group in batch_by_size(loaded_only(ready, tell), batch):
             if restore is None:
                 began = time.perf_counter()
                 restore = load()
@@ -131,7 +131,7 @@ def guarded(task: Task, action: Callable[[], T]) -> T | Outcome:
         return Outcome(task=task, status="failed", reason=sentence(error))
 
 
-def ahead(pool: ThreadPoolExecutor, do: Callable[[Task], T], tasks: Iterable[Task], depth: int) -> Iterator[T]:
+def prefetch(pool: ThreadPoolExecutor, do: Callable[[Task], T], tasks: Iterable[Task], depth: int) -> Iterator[T]:
     """The results in order, at most `depth` of them under way or waiting."""
     waiting: deque[Future[T]] = deque()
     try:
@@ -146,7 +146,7 @@ def ahead(pool: ThreadPoolExecutor, do: Callable[[Task], T], tasks: Iterable[Tas
             future.cancel()
 
 
-def told(ready: Iterable[Loaded | Outcome], tell: Callable[[Outcome], None]) -> Iterator[Loaded]:
+def loaded_only(ready: Iterable[Loaded | Outcome], tell: Callable[[Outcome], None]) -> Iterator[Loaded]:
     """The pictures that were read; what else became of a task is told at once."""
     for one in ready:
         if isinstance(one, Loaded):
@@ -155,7 +155,7 @@ def told(ready: Iterable[Loaded | Outcome], tell: Callable[[Outcome], None]) -> 
             tell(one)
 
 
-def in_groups(pictures: Iterable[Loaded], batch: int) -> Iterator[list[Loaded]]:
+def batch_by_size(pictures: Iterable[Loaded], batch: int) -> Iterator[list[Loaded]]:
     """Groups of up to `batch` pictures of one size; the fullest goes first when too many wait."""
     waiting: dict[tuple[int, int], list[Loaded]] = {}
     for one in pictures:

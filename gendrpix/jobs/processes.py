@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crew:
+class ProcessGroup:
     """The processes that share a job, as `torchrun`, `accelerate launch` or MPI started them; or one alone."""
 
     index: int = 0
@@ -47,16 +47,16 @@ class Crew:
             PartialState().destroy_process_group()
 
 
-def join_crew(device: torch.device) -> Crew:
+def join_process_group(device: torch.device) -> ProcessGroup:
     """The processes that the environment tells of; on CUDA each takes its own device.
 
     They talk over gloo, for as long as the slowest needs: only file lists and reports are exchanged.
     """
     counts = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
     if all(count == "1" for count in counts):
-        return Crew(device=device)
+        return ProcessGroup(device=device)
     from accelerate import PartialState
 
     state = PartialState(cpu=device.type == "cpu", backend="gloo", timeout=timedelta(days=30))
     own = state.device if state.device.type == device.type else device
-    return Crew(index=state.process_index, count=state.num_processes, device=own)
+    return ProcessGroup(index=state.process_index, count=state.num_processes, device=own)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from gendrpix.errors import PictureError
-from gendrpix.files import make_folder, quoted, sweep_parts, write_text
+from gendrpix.files import make_folder, quoted, remove_stale_parts, write_text
 from gendrpix.image.read import SUFFIXES, is_picture_name
 
 COLUMNS = ("file", "result", "status", "seconds", "width", "height", "result_width", "result_height", "reason")
@@ -105,10 +105,10 @@ def pictures_below(folder: Path, output: Path) -> list[Path]:
     return found
 
 
-def sweep(tasks: Iterable[Task]) -> None:
+def remove_stale_parts_of(tasks: Iterable[Task]) -> None:
     """Remove the half-written files that a killed run has left in the results' folders."""
     for folder in {task.target.parent for task in tasks}:
-        sweep_parts(folder)
+        remove_stale_parts(folder)
 
 
 # The report --------------------------------------------------------------------------------------------------------

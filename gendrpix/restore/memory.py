@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=nn.Module)
 
-REHEARSED_PX = 512
+TRACED_PX = 512
 """Side of the rehearsal. Beyond it memory grows with the pixels, whatever the attention: none keeps its scores."""
-SMALL_PX = REHEARSED_PX - 8
+SMALL_PX = TRACED_PX - 8
 """The same for fewer pixels: feed-forward layers then work in one piece, which takes more for each of them."""
 KERNEL_BYTES = {"AVX512": {torch.float32: 330_000, torch.bfloat16: 370_000}}
 """What the CPU's libraries take once for every layer, whatever its size: kernels compiled for it. Measured."""
@@ -90,10 +90,10 @@ def pass_bytes(pipeline: RestorerPipeline, pixels: int, *, guided: bool = False,
     """
     known = _rates.setdefault(pipeline, {})
     processors = tuple(type(processor).__name__ for processor in pipeline.unet.attn_processors.values())
-    side = REHEARSED_PX if pixels >= REHEARSED_PX**2 else SMALL_PX
+    side = TRACED_PX if pixels >= TRACED_PX**2 else SMALL_PX
     key = (guided, batched, pipeline.unet.dtype, processors, side)
     if key not in known:
-        known[key] = rehearse(pipeline, guided=guided, batched=batched, side=side)
+        known[key] = trace_bytes_per_pixel(pipeline, guided=guided, batched=batched, side=side)
     return known[key] * pixels
 
 
@@ -109,13 +109,13 @@ def fixed_bytes(pipeline: RestorerPipeline) -> int:
     return num_layers * known.get(pipeline.unet.dtype, OTHER_KERNEL_BYTES)
 
 
-def rehearse(pipeline: RestorerPipeline, *, guided: bool, batched: bool, side: int = REHEARSED_PX) -> float:
+def trace_bytes_per_pixel(pipeline: RestorerPipeline, *, guided: bool, batched: bool, side: int = TRACED_PX) -> float:
     """The bytes a pixel that tensors alone take at most, by running the pipeline on the meta device."""
     given = side - 8 if guided else side  # PadCFG pads by 8
-    return rehearse_size(pipeline, given, given, guided=guided, batched=batched) / side**2
+    return trace_peak_memory(pipeline, given, given, guided=guided, batched=batched) / side**2
 
 
-def rehearse_size(
+def trace_peak_memory(
     pipeline: RestorerPipeline,
     height: int,
     width: int,
@@ -126,14 +126,14 @@ def rehearse_size(
 ) -> int:
     """The bytes that tensors alone take at most in one restoration to that size."""
     actor = without_contents(pipeline)
-    ledger = Ledger(reorders=pipeline.device.type == "cpu")
-    with torch.inference_mode(), actor.vae_tiles(vae_tile_px), ledger:
+    tracker = MemoryTracker(reorders=pipeline.device.type == "cpu")
+    with torch.inference_mode(), actor.vae_tiles(vae_tile_px), tracker:
         pixels = torch.empty(1, 3, height, width, dtype=pipeline.unet.dtype, device="meta")
         if guided:
             actor.restore_guided(pixels, 1.5, batched=batched)
         else:
             actor.restore(pixels)
-    return ledger.peak
+    return tracker.peak
 
 
 def without_contents(pipeline: RestorerPipeline) -> RestorerPipeline:
@@ -160,7 +160,7 @@ def _shadow(module: M) -> M:
     return copy.deepcopy(module, memo)
 
 
-class Ledger(TorchDispatchMode):
+class MemoryTracker(TorchDispatchMode):
     """Books the storages of all tensors that operations give back; `peak` is the most that lived at one time.
 
     reorders: with the copies that oneDNN makes of what a convolution reads and writes, in its own order of channels,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gendrpix.models.tiling import restore_tiled
 from gendrpix.restore.guidance import Branches, mix
-from gendrpix.restore.memory import available_bytes, fixed_bytes, pass_bytes, rehearse_size, tight_memory
+from gendrpix.restore.memory import available_bytes, fixed_bytes, pass_bytes, tight_memory, trace_peak_memory
 from gendrpix.settings.checks import check_tile
 from gendrpix.specs import MIN_TILE_PX, PATCH
 
@@ -99,7 +99,7 @@ def predict_peak(
     (`gendrpix.restore.streaming`).
     """
     if vae_tile_px is not None:
-        whole = rehearse_size(pipeline, height, width, vae_tile_px=vae_tile_px)
+        whole = trace_peak_memory(pipeline, height, width, vae_tile_px=vae_tile_px)
         return whole * num_pictures + fixed_bytes(pipeline)
     if tile_px is None or max(height, width) <= tile_px:
         whole_pass = pass_bytes(pipeline, padded_pixels(height, width, guided), guided=guided, batched=batched)

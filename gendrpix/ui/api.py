@@ -18,13 +18,13 @@ from gradio.events import api
 from gendrpix.settings.checks import checked_choice, checked_number, checked_offset
 from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA
 from gendrpix.specs import COLOR_FIXES, COMPARED_OMEGA, NEG_PAD, POS_PAD, Choice, ColorFix
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import COMPUTE, Engine
 from gendrpix.ui.engine.request import Job, Request
 from gendrpix.ui.engine.results import Results, save_result
 from gendrpix.ui.runs.benchmark import Benching
 from gendrpix.ui.runs.sweep import METRIC_CHOICES, Region, SweepKey, Workspaces
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 
 ALL: list[Choice] = list(get_args(Choice))
 KEPT = 4
@@ -73,8 +73,8 @@ class Endpoints:
             size_px: Longer side of the result in pixels, in place of scale.
             color_fix: wavelet or adain takes the broad colours from the photo.
         """
-        progress, stop = gr.Progress(), Stop()
-        with spoken():
+        progress, stop = gr.Progress(), CancelToken()
+        with user_errors():
             progress((0, 2), desc="Reading the photo")
             if guidance is not None and restorer != "gendr-pix":
                 raise ValueError(f"Guidance is for gendr-pix, not for {restorer}; leave it out or choose gendr-pix.")
@@ -122,8 +122,8 @@ class Endpoints:
         """
         from gendrpix.comparison.report import to_dict
 
-        progress, stop = gr.Progress(), Stop()
-        with spoken():
+        progress, stop = gr.Progress(), CancelToken()
+        with user_errors():
             progress(0, desc="Reading the photo")
             offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
             more = as_options(size_px, color_fix, repeats)
@@ -175,8 +175,8 @@ class Endpoints:
             down: Centre of the region, percent of the photo's height.
             side_px: Side of the region in pixels of the result, 64 to 512.
         """
-        progress, stop = gr.Progress(), Stop()
-        with spoken():
+        progress, stop = gr.Progress(), CancelToken()
+        with user_errors():
             pads = checked_offset("pos", (pos_rows, pos_columns)), checked_offset("neg", (neg_rows, neg_columns))
             key = SweepKey(
                 side=checked_choice("side", side, ("positive", "negative")),
@@ -214,8 +214,8 @@ class Endpoints:
         from gendrpix.bench.cases import describe_case
         from gendrpix.bench.report import to_dict
 
-        progress, stop = gr.Progress(), Stop()
-        with spoken():
+        progress, stop = gr.Progress(), CancelToken()
+        with user_errors():
             checked_number("repeats", repeats, 1, MAX_REPEATS)
             benching = Benching(
                 self.engine, checked_list("restorers", restorers), checked_list("sizes", sizes), repeats

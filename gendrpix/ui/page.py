@@ -19,7 +19,7 @@ from gendrpix.ui.tabs.blind_test import BlindTab
 from gendrpix.ui.tabs.playground import PlaygroundTab
 from gendrpix.ui.tuner.tab import TunerTab
 from gendrpix.ui.tuner.values import as_guidance
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 
 TITLE = "GenDR-Pix"
 HOUR_S = 3600
@@ -74,7 +74,7 @@ def hand_over(tuner: TunerTab, compare: CompareTab, tabs: gr.Tabs) -> None:
     """A button that takes the photo and the guidance to the compare tab and goes there."""
 
     def take(photo: Photo | None, *guidance: Any) -> dict[Any, Any]:
-        with spoken():
+        with user_errors():
             taken = {} if photo is None else {compare.photo: photo["path"]}
             return {**compare.padcfg.shown(as_guidance(*guidance)), **taken, tabs: gr.update(selected="compare")}
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gendrpix.__main__ import main
-from gendrpix.baselines.networks import PEERS, build_peer, count_peer
+from gendrpix.baselines.networks import BASELINES, build_baseline, count_baseline
 from gendrpix.bench import environment as machine
 from gendrpix.bench import run as benching
 from gendrpix.bench.cases import BenchResult, Case, Measured, Plan, fit_exponent, parse_size, plan_bench
@@ -53,7 +53,7 @@ def spandrel(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for the package, with `Nearest` for every network."""
     monkeypatch.setitem(sys.modules, "spandrel", ModuleType("spandrel"))
     monkeypatch.setitem(sys.modules, "spandrel.architectures", ModuleType("spandrel.architectures"))
-    for spec in PEERS.values():
+    for spec in BASELINES.values():
         module = ModuleType(spec.module)
         setattr(module, spec.class_name, Nearest)
         monkeypatch.setitem(sys.modules, spec.module, module)
@@ -61,7 +61,7 @@ def spandrel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_spandrel(monkeypatch: pytest.MonkeyPatch) -> None:
-    for spec in PEERS.values():
+    for spec in BASELINES.values():
         if spec.module.startswith("spandrel"):
             monkeypatch.setitem(sys.modules, spec.module, None)
 
@@ -118,7 +118,7 @@ def test_sizes_are_width_and_height() -> None:
 
 
 def measured(name: str, side: int, seconds: tuple[float, ...], **more: object) -> Measured:
-    kind = None if name in PEERS else "auto"
+    kind = None if name in BASELINES else "auto"
     case = Case(name=name, width=side, height=side, dtype="float32", attention=kind)
     return Measured(case=case, all_seconds=seconds, peak=Peak(bytes=10**6, method="of a test"), **more)
 
@@ -240,17 +240,17 @@ def test_the_command_writes_once(tiny_known: None, no_spandrel: None, tmp_path: 
 
 def test_the_peers_are_what_real_esrgan_uses() -> None:
     pytest.importorskip("spandrel", reason="pip install -r requirements-peers.txt")
-    counts = {name: count_peer(name, 64, 64) for name in ("rrdbnet", "compact")}
+    counts = {name: count_baseline(name, 64, 64) for name in ("rrdbnet", "compact")}
     assert counts["rrdbnet"][0] == pytest.approx(16.70e6, rel=1e-3)
     assert counts["compact"][0] == pytest.approx(1.21e6, rel=1e-2)
     # one product of 16 x 16 positions for each weight of a convolution, but for biases and PReLU's slopes
     assert counts["compact"][1] == pytest.approx(counts["compact"][0] * 16 * 16, rel=5e-3)
     with torch.inference_mode():
-        assert build_peer("compact")(torch.zeros(1, 3, 6, 5)).shape == (1, 3, 24, 20)
+        assert build_baseline("compact")(torch.zeros(1, 3, 6, 5)).shape == (1, 3, 24, 20)
 
 
 def test_the_diffusion_peer_is_stable_diffusions_size() -> None:
     """865.9M in the UNet and 83.7M in the autoencoder of 4 channels; the prompt's 77 x 1024 numbers beside."""
-    parameters, macs = count_peer("sd21-vae4", 64, 64)
+    parameters, macs = count_baseline("sd21-vae4", 64, 64)
     assert parameters == pytest.approx(865.91e6 + 83.65e6 + 77 * 1024, rel=1e-4)
     assert macs > count("sd21", "gendr-pix", 64, 64).total_macs

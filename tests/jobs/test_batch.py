@@ -25,8 +25,8 @@ from gendrpix.errors import PictureError
 from gendrpix.image.picture import Picture
 from gendrpix.image.png import PngStream, write_chunk
 from gendrpix.image.read import open_picture
-from gendrpix.jobs.batch import ahead, in_groups, restore_files
-from gendrpix.jobs.processes import Crew
+from gendrpix.jobs.batch import batch_by_size, prefetch, restore_files
+from gendrpix.jobs.processes import ProcessGroup
 from gendrpix.jobs.tasks import COLUMNS, Outcome, Task, Times, check_report, plan_tasks
 from gendrpix.settings.recipe import pick_scale, read_entry
 from gendrpix.weights.verify import digest_weights
@@ -143,7 +143,7 @@ def test_the_next_picture_is_read_and_the_last_written_while_the_model_computes(
         return task
 
     with ThreadPoolExecutor(1) as pool:
-        ready = ahead(pool, read_one, tasks, 2)
+        ready = prefetch(pool, read_one, tasks, 2)
         assert next(ready) == tasks[0]
         assert gate.wait(20)  # two more are read although nobody asked yet
         time.sleep(0.05)
@@ -157,7 +157,7 @@ def test_pictures_of_one_size_go_together_and_few_wait() -> None:
             self.picture = Picture(color=torch.zeros(1, 3, 1, width))
 
     def widths(sizes: Sequence[int], batch: int) -> list[list[int]]:
-        return [[one.picture.width for one in group] for group in in_groups(map(One, sizes), batch)]
+        return [[one.picture.width for one in group] for group in batch_by_size(map(One, sizes), batch)]
 
     assert widths([1, 2, 1, 2, 1], 2) == [[1, 1], [2, 2], [1]]
     assert widths([3, 2, 1], 1) == [[3], [2], [1]]
@@ -381,7 +381,7 @@ def test_two_processes_do_each_file_once(folder: Path, weights: Path, tmp_path: 
 
 
 def test_processes_with_different_lists_are_refused(folder: Path, tmp_path: Path) -> None:
-    class Other(Crew):
+    class Other(ProcessGroup):
         def gather(self, items: list) -> list:
             return [*items, "another list"]
 

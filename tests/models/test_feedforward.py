@@ -6,7 +6,7 @@ import torch
 from diffusers.models.attention import FeedForward
 
 from gendrpix.models.networks import LEAST_POSITIONS, build_unet, forward_in_parts, split_feed_forward
-from gendrpix.restore.memory import rehearse
+from gendrpix.restore.memory import trace_bytes_per_pixel
 from tests.helpers.models import TINY, tiny_pipeline
 
 
@@ -39,6 +39,6 @@ def test_a_copy_has_its_own_parts() -> None:
 
 def test_the_rehearsal_sees_less() -> None:
     pipeline = tiny_pipeline("gendr-pix")
-    whole = rehearse(pipeline, guided=False, batched=True)
+    whole = trace_bytes_per_pixel(pipeline, guided=False, batched=True)
     split_feed_forward(pipeline.unet)
-    assert rehearse(pipeline, guided=False, batched=True) < whole
+    assert trace_bytes_per_pixel(pipeline, guided=False, batched=True) < whole

@@ -7,7 +7,7 @@ import torch
 
 from gendrpix.image.read import open_picture
 from gendrpix.models.speedups import WAYS, speed_up
-from gendrpix.restore.memory import rehearse
+from gendrpix.restore.memory import trace_bytes_per_pixel
 from gendrpix.restore.pipelines import load_restorer
 from gendrpix.specs import DEFAULT_SPEEDUPS, Speedup
 from tests.helpers.models import TINY, save_tiny_family, tiny_pipeline
@@ -50,8 +50,8 @@ def test_fusing_keeps_the_attention(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_can_still_be_rehearsed() -> None:
     plain, faster = tiny_pipeline("gendr-adc"), tiny_pipeline("gendr-adc")
     speed_up(faster, DEFAULT_SPEEDUPS)
-    assert rehearse(faster, guided=False, batched=True) == pytest.approx(
-        rehearse(plain, guided=False, batched=True), rel=0.2
+    assert trace_bytes_per_pixel(faster, guided=False, batched=True) == pytest.approx(
+        trace_bytes_per_pixel(plain, guided=False, batched=True), rel=0.2
     )
 
 

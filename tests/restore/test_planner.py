@@ -16,7 +16,7 @@ from gendrpix.image.picture import Picture
 from gendrpix.models.networks import split_feed_forward
 from gendrpix.models.tiling import restore_tiled
 from gendrpix.restore import memory, planner
-from gendrpix.restore.memory import REHEARSED_PX, Ledger, container_bytes, pass_bytes, rehearse
+from gendrpix.restore.memory import TRACED_PX, MemoryTracker, container_bytes, pass_bytes, trace_bytes_per_pixel
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.restore.planner import Plan, PlanError, choose_plan, list_plans, predict_peak, restore_within
 from gendrpix.specs import MIN_TILE_PX
@@ -46,8 +46,8 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_ledger_books_what_lives_at_one_time() -> None:
-    ledger = Ledger()
-    with torch.device("meta"), ledger:
+    tracker = MemoryTracker()
+    with torch.device("meta"), tracker:
         a = torch.empty(1000)  # 4,000 bytes
         b = a + 1  # 8,000
         view = b.view(10, 100)  # shares
@@ -55,23 +55,23 @@ def test_the_ledger_books_what_lives_at_one_time() -> None:
         c = view * 2  # 8,000
         del view
         d = torch.cat([c, c])  # 12,000
-    assert ledger.peak == 12_000 and d.shape == (20, 100)
+    assert tracker.peak == 12_000 and d.shape == (20, 100)
 
 
 def test_the_ledger_agrees_with_a_sum_by_hand() -> None:
     """Two convolutions, one after the other: input, middle and output never all live when the input was let go."""
     first, second = (torch.nn.Conv2d(*channels, 3, padding=1, device="meta") for channels in ((2, 6), (6, 4)))
-    ledger = Ledger()
-    with torch.inference_mode(), torch.device("meta"), ledger:
+    tracker = MemoryTracker()
+    with torch.inference_mode(), torch.device("meta"), tracker:
         x = torch.empty(1, 2, 10, 10)
         x = first(x)
         x = second(x)
-    assert ledger.peak == (6 + 4) * 100 * 4
+    assert tracker.peak == (6 + 4) * 100 * 4
 
 
 def test_a_rehearsal_moves_and_copies_no_weights(pix: RestorerPipeline) -> None:
     before = {name: (value.data_ptr(), value.clone()) for name, value in pix.unet.named_parameters()}
-    assert rehearse(pix, guided=True, batched=True) > 0
+    assert trace_bytes_per_pixel(pix, guided=True, batched=True) > 0
     for name, value in pix.unet.named_parameters():
         assert value.data_ptr() == before[name][0] and torch.equal(value, before[name][1])
     actor = memory.without_contents(pix)
@@ -81,12 +81,12 @@ def test_a_rehearsal_moves_and_copies_no_weights(pix: RestorerPipeline) -> None:
 def test_a_rehearsal_keeps_the_attention_and_asks_again_when_it_changes(pix: RestorerPipeline) -> None:
     from gendrpix.models.attention import set_attention
 
-    pass_bytes(pix, REHEARSED_PX**2)
+    pass_bytes(pix, TRACED_PX**2)
     set_attention(pix.unet, "window", (8, 4))
     actor = memory.without_contents(pix)
     kinds = [type(processor).__name__ for processor in actor.unet.attn_processors.values()]
     assert "WindowProcessor" in kinds
-    pass_bytes(pix, REHEARSED_PX**2)
+    pass_bytes(pix, TRACED_PX**2)
     assert len(memory._rates[pix]) == 2
 
 
@@ -108,7 +108,7 @@ def test_below_the_size_where_feed_forward_layers_are_split_a_pixel_takes_more(p
     """As the exact rehearsal says: 640 x 400 pixels are fewer than 512 x 512, and take more memory."""
     split_feed_forward(pix.unet)
     small, large = (pass_bytes(pix, height * width) for height, width in ((400, 640), (512, 512)))
-    assert memory.rehearse_size(pix, 400, 640) > 1.05 * memory.rehearse_size(pix, 512, 512)
+    assert memory.trace_peak_memory(pix, 400, 640) > 1.05 * memory.trace_peak_memory(pix, 512, 512)
     assert small > 1.05 * large
 
 

@@ -12,14 +12,14 @@ import gradio as gr
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.compare.links import from_query, recipe_line
 from gendrpix.ui.compare.widgets import CompareWidgets
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Photo, Place, Request
 from gendrpix.ui.engine.results import Results, figures_alone, save_16_bits, save_result, scorecard
 from gendrpix.ui.panels.maps import OFF
 from gendrpix.ui.panels.pareto import Run
 from gendrpix.ui.widgets.checks import check_filled
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 
 if TYPE_CHECKING:
     from gendrpix.comparison.comparison import Record
@@ -66,7 +66,7 @@ class Comparing:
         """Read the photo at once, so that a broken one is refused when it is chosen; tell both sizes, or the limit."""
         if photo is None:
             return gr.update(visible=False)
-        with spoken():
+        with user_errors():
             given = dict(zip(self.names[1:], values, strict=True))
             request = self.as_request((photo, *{**given, "restorers": ["gendr"]}.values()))
             return gr.update(value=self.engine.read_sizes(request), visible=True)
@@ -76,7 +76,7 @@ class Comparing:
         photo, restorers = values[:2]
         if not photo or not restorers:
             return gr.update(visible=False)
-        with spoken():
+        with user_errors():
             try:
                 said = self.engine.forecast(self.as_request(values))
             except ValueError as error:  # it is an answer here; Run refuses with the same sentence
@@ -88,7 +88,7 @@ class Comparing:
         from gendrpix.settings.recipe import Recipe
 
         tab = self.tab
-        with spoken():
+        with user_errors():
             recipe = Recipe.from_png(Path(path))
             digest = self.engine.digest(recipe.restorer)
             line = recipe_line(recipe, weights=self.engine.weights_name, weights_sha256=digest)
@@ -102,7 +102,7 @@ class Comparing:
 
     def take_link(self, request: gr.Request) -> Updates:
         """The settings that the page's own address names."""
-        with spoken():
+        with user_errors():
             found = from_query(dict(request.query_params))
             updates = {self.tab.inputs[name]: value for name, value in found.items()}
             updates |= self.tab.sized(found.get("scale"), found.get("size_px"))
@@ -118,7 +118,7 @@ class Comparing:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio's way
     ) -> Iterator[Updates]:
         """Run: the input first, then each result as it is ready."""
-        with spoken():
+        with user_errors():
             yield from self._guarded(self.as_request(values), history, metric, progress)
 
     def run_whole(
@@ -129,7 +129,7 @@ class Comparing:
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[Updates]:
         """After a run on a part: the restorer on the right, with that run's settings, on the whole photo."""
-        with spoken():
+        with user_errors():
             request = None if results is None else results.request
             if results is None or request is None:
                 raise ValueError("There is no result on a part of a photo yet. Press Run first.")
@@ -142,11 +142,11 @@ class Comparing:
         return record.name
 
     def _guarded(self, request: Request, *rest: Any) -> Iterator[Updates]:
-        stop = Stop()
+        stop = CancelToken()
         yield from self.tab.buttons.guarded(stop, self._run(stop, request, *rest), self.ended)
 
     def _run(
-        self, stop: Stop, request: Request, history: list[Run], metric: str | None, progress: gr.Progress
+        self, stop: CancelToken, request: Request, history: list[Run], metric: str | None, progress: gr.Progress
     ) -> Iterator[Updates]:
         tab = self.tab
         locked = gr.update(interactive=False)
@@ -191,14 +191,14 @@ class Comparing:
         """Show the two chosen pictures and their map; the right one is what Download saves."""
         if results is None:
             return {self.tab.viewer.slider: gr.skip()}
-        with spoken():
+        with user_errors():
             results.choose(left, right)
             shown = {self.tab.viewer.slider: results.pair_files, **self._right(results)}
             return {**shown, **self.tab.maps.drawn(results, kind)}
 
     def draw_map(self, results: Results | None, kind: str) -> Updates:
         """The map of the pictures beside each other."""
-        with spoken():
+        with user_errors():
             return self.tab.maps.drawn(results, kind)
 
     def _shown(self, results: Results) -> Updates:

@@ -15,7 +15,7 @@ import gradio as gr
 from gendrpix.settings.reproduce import as_command, as_python
 from gendrpix.ui.compare.links import to_query
 from gendrpix.ui.engine.results import Results, file_name
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 
 PAGE = resources.files(__package__) / "slider_page.html"
 TAKE_ADDRESS = "(address, ...settings) => [window.location.origin + window.location.pathname, ...settings]"
@@ -66,7 +66,7 @@ class SharePanel:
 
     def write_page(self, results: Results | None) -> Any:
         """The two pictures that are beside each other as one HTML file."""
-        with spoken():
+        with user_errors():
             if results is None:
                 raise ValueError("There is no result yet. Press Run first.")
             left, right = results.pair
@@ -84,7 +84,7 @@ class SharePanel:
 
     def write_link(self, address: str, *values: Any) -> str:
         """The page's own address with the settings as its query."""
-        with spoken():
+        with user_errors():
             return f"{address}?{to_query(dict(zip(self.names, values, strict=True)))}"
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WAIT_S = 0.1
 """How often one who waits for a turn looks at its flag."""
 _running = threading.local()
-_stops: weakref.WeakSet[Stop] = weakref.WeakSet()
+_stops: weakref.WeakSet[CancelToken] = weakref.WeakSet()
 
 
 class StoppedError(Exception):
@@ -34,7 +34,7 @@ class TimeLimitError(ValueError):
     """A run took too long; the message is for the visitor."""
 
 
-class Stop:
+class CancelToken:
     """One run's flag. It lives in the visitor's session, where Cancel finds it.
 
     Made while an event is handled, it belongs to that event's visitor.
@@ -70,7 +70,7 @@ def stop_all() -> None:
         stop.set()
 
 
-class Line:
+class FairLock:
     """One computation at a time, in the order of asking: whoever has many parts to compute waits between them too."""
 
     def __init__(self) -> None:
@@ -78,12 +78,12 @@ class Line:
         self._waiting: deque[object] = deque()
 
     @contextlib.contextmanager
-    def turn(self, stop: Stop | None) -> Iterator[None]:
+    def turn(self, stop: CancelToken | None) -> Iterator[None]:
         """Compute with `stop` (without one: a new one) as this thread's flag.
 
         Raises StoppedError or TimeLimitError while waiting or computing.
         """
-        stop, place = stop or Stop(), object()
+        stop, place = stop or CancelToken(), object()
         with self._changed:
             self._waiting.append(place)
         try:
@@ -113,6 +113,6 @@ def watch(pipeline: RestorerPipeline) -> None:
 
 
 def _look(*_: Any) -> None:
-    stop: Stop | None = getattr(_running, "stop", None)
+    stop: CancelToken | None = getattr(_running, "stop", None)
     if stop is not None:
         stop.check()

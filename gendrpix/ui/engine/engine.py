@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.engine.cancel import Line, Stop, watch
+from gendrpix.ui.engine.cancel import CancelToken, FairLock, watch
 from gendrpix.ui.engine.request import Job, Request, enlarged
-from gendrpix.ui.engine.zerogpu import LentPipeline, branch_s, comparing_s, lent, on_zero_gpu, restoring_s
+from gendrpix.ui.engine.zerogpu import GpuPipeline, branch_s, comparing_s, lent, on_zero_gpu, restoring_s
 from gendrpix.ui.server.settings import server_settings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Engine:
     def __init__(self, weights: str | None = None) -> None:
         """`weights`: a bundled family, a folder or a hub id; by default GENDRPIX_WEIGHTS or, without it, "mini"."""
         self.weights = weights or os.environ.get("GENDRPIX_WEIGHTS") or "mini"
-        self._line = Line()
+        self._line = FairLock()
         self._building = threading.Lock()
         self._tools: tuple[RestorerCache, Scorer] | None = None
         self._watched: set[int] = set()
@@ -111,7 +111,7 @@ class Engine:
     def pipeline(self, name: str) -> RestorerPipeline:
         """The restorer, loaded, for the page's calls. Raises ValueError where there are no weights."""
         real = self._load_pipeline(name)
-        return cast("RestorerPipeline", LentPipeline(real, self._call, self._branch)) if on_zero_gpu() else real
+        return cast("RestorerPipeline", GpuPipeline(real, self._call, self._branch)) if on_zero_gpu() else real
 
     def _load_pipeline(self, name: str) -> RestorerPipeline:
         """The restorer itself; it stops when a visitor cancels."""
@@ -122,7 +122,7 @@ class Engine:
                 self._watched.add(id(pipeline))
         return pipeline
 
-    def turn(self, stop: Stop | None = None) -> AbstractContextManager[None]:
+    def turn(self, stop: CancelToken | None = None) -> AbstractContextManager[None]:
         """Compute while no other visitor's computation runs; raises StoppedError in the body once `stop` is set."""
         return self._line.turn(stop)
 
@@ -248,7 +248,7 @@ class Engine:
             check_fits(names, height, width, settings, self.pipeline)
         return Job(picture=picture, names=names, settings=settings, truth=truth, box=box)
 
-    def compare(self, job: Job, stop: Stop | None = None) -> Iterator[Record]:
+    def compare(self, job: Job, stop: CancelToken | None = None) -> Iterator[Record]:
         """The input's record, then one for each restorer as it is complete.
 
         Each is computed while no other visitor's is; between them others may have their turn. `stop` ends it.
@@ -282,7 +282,7 @@ class Engine:
         pipeline = self._load_pipeline(name)
         return pipeline.restore_branch(pixels.to(pipeline.device), offsets, positive=positive).cpu()
 
-    def restore(self, job: Job, stop: Stop | None = None) -> Record:
+    def restore(self, job: Job, stop: CancelToken | None = None) -> Record:
         """The result of the job's one restorer, neither timed nor scored, in tiles where the memory asks for it.
 
         `stop` ends it.

@@ -73,7 +73,7 @@ def comparing_s(job: Job, *_: Any) -> int:
     return seconds_for(megapixels_of(job.picture, job.settings.scale), runs)
 
 
-class LentPipeline:
+class GpuPipeline:
     """A restorer as the page sees it on ZeroGPU: what computes runs where the GPU is lent."""
 
     def __init__(self, real: RestorerPipeline, call: Callable[..., Any], branch: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ import gradio as gr
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Photo
 from gendrpix.ui.widgets.checks import check_filled
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 from gendrpix.ui.widgets.inputs import drawn_picture, place_sliders
 
 SHOWN_PX = 480
@@ -55,7 +55,7 @@ class CropPanel:
         from gendrpix.image.resize import resize
         from gendrpix.image.write import to_pil
 
-        with spoken():
+        with user_errors():
             check_filled(across, down, side_px)
             picture = self.engine.open_photo(photo["path"])
             box = place_box(picture.width, picture.height, across=across / 100, down=down / 100, side_px=int(side_px))
@@ -70,7 +70,7 @@ class CropPanel:
         """The place that was clicked, in percent; the part is used from then on."""
         from gendrpix.image.read import read_size
 
-        with spoken():
+        with user_errors():
             if view is None:
                 raise ValueError("There is no photo yet. Upload or paste one, or choose an example.")
             height, width = read_size(Path(view["path"]), self.engine.limits)

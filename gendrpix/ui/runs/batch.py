@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from gendrpix.ui.engine.cancel import Stop, StoppedError, TimeLimitError
+from gendrpix.ui.engine.cancel import CancelToken, StoppedError, TimeLimitError
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Photo
 
@@ -97,7 +97,7 @@ class Batch:
 
     # Restoring -----------------------------------------------------------------------------------------------------
 
-    def restore(self, engine: Engine, options: Restore, stop: Stop) -> Iterator[Outcome]:
+    def restore(self, engine: Engine, options: Restore, stop: CancelToken) -> Iterator[Outcome]:
         """Restore what is not there yet, each picture while no other visitor's computation runs. `stop` ends it."""
         from gendrpix.jobs.batch import restore_files
         from gendrpix.settings.recipe import describe_recipe
@@ -184,7 +184,7 @@ def key_of(uploads: Sequence[Photo]) -> tuple[str, ...]:
     return tuple(str(upload["path"]) for upload in uploads)
 
 
-def call_of(engine: Engine, options: Restore, stop: Stop) -> Callable[[], RestoreCall]:
+def call_of(engine: Engine, options: Restore, stop: CancelToken) -> Callable[[], RestoreCall]:
     """Loads the core's call, within the visitor's turn. What ends the run is to it as Ctrl+C to the command line."""
     from gendrpix.image.resize import check_output_size, output_size
     from gendrpix.jobs.calls import restore_call

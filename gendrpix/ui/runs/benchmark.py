@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.zerogpu import on_zero_gpu
 
@@ -45,7 +45,7 @@ class Benching:
         self.measured: list[Measured] = []
         self._stream = measure_all(self.plan, self.device, engine.pipeline)
 
-    def measure_next(self, stop: Stop | None = None) -> Measured:
+    def measure_next(self, stop: CancelToken | None = None) -> Measured:
         """The next case, while no other visitor's computation runs. `stop` ends it."""
         with self.engine.turn(stop):
             one = next(self._stream)
@@ -54,7 +54,7 @@ class Benching:
         self.measured.append(one)
         return one
 
-    def result(self, stop: Stop | None = None) -> BenchResult:
+    def result(self, stop: CancelToken | None = None) -> BenchResult:
         """What has been measured so far, with the environment and what a matrix product reaches now."""
         from gendrpix.bench.run import gather
 

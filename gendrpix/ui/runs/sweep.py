@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Workspaces:
         pipeline = self.engine.pipeline("gendr-pix")
         return Workspace(bank=BranchBank(pipeline, pipeline.prepare(cut(picture, box), region.scale)))
 
-    def sweep(self, space: Workspace, key: SweepKey, stop: Stop | None = None) -> Iterator[int]:
+    def sweep(self, space: Workspace, key: SweepKey, stop: CancelToken | None = None) -> Iterator[int]:
         """Score the offsets that are not known yet, into `space.sweeps[key]`; the number known after each.
 
         They are predicted a few at once while no other visitor's computation runs. `stop` ends it; what is scored is
@@ -118,7 +118,7 @@ class Workspaces:
             yield len(known)
 
     def curve(
-        self, space: Workspace, pos_pad: Offset, neg_pad: Offset, metric: str, stop: Stop | None = None
+        self, space: Workspace, pos_pad: Offset, neg_pad: Offset, metric: str, stop: CancelToken | None = None
     ) -> list[tuple[float, float]]:
         """(omega, figure) at `OMEGAS` with those offsets."""
         from gendrpix.comparison.sweep import omega_curve

@@ -11,12 +11,12 @@ import gradio as gr
 
 from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA
 from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES, UNGUIDED
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Photo
 from gendrpix.ui.runs.batch import MAX_PICTURES, Batch, key_of
 from gendrpix.ui.widgets.checks import check_filled, progress_line
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 from gendrpix.ui.widgets.run_buttons import RunButtons
 
 if TYPE_CHECKING:
@@ -180,14 +180,14 @@ class BatchTab:
 
     def run_batch(self, files: list[Photo] | None, batch: Batch | None, *settings: Any) -> Iterator[Updates]:
         """Restore what is not there yet; then, as after Cancel, the zip file of what is."""
-        with spoken():
+        with user_errors():
             if not files:
                 raise ValueError("There are no pictures yet. Choose files, a folder or a zip file.")
             options = as_options(self.engine, *settings)
-        stop = Stop()
+        stop = CancelToken()
         yield from self.buttons.guarded(stop, self._run(files, batch, options, stop), self.ended)
 
-    def _run(self, files: list[Photo], batch: Batch | None, options: Restore, stop: Stop) -> Iterator[Updates]:
+    def _run(self, files: list[Photo], batch: Batch | None, options: Restore, stop: CancelToken) -> Iterator[Updates]:
         yield {**self.buttons.running(stop), self.status: "Reading the list of pictures."}
         if batch is None or batch.key != key_of(files):
             batch = Batch(files)

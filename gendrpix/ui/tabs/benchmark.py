@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.runs.benchmark import Benching
 from gendrpix.ui.widgets.checks import check_filled
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 from gendrpix.ui.widgets.run_buttons import RunButtons
 
 if TYPE_CHECKING:
@@ -100,15 +100,17 @@ class BenchmarkTab:
 
     def run_benchmark(self, restorers: list[str], sizes: list[str], repeats: int) -> Iterator[Updates]:
         """Measure case by case, small sizes first."""
-        with spoken():
+        with user_errors():
             if not restorers or not sizes:
                 raise ValueError("There is nothing to measure. Tick at least one restorer and one size.")
             check_filled(repeats)
-        stop = Stop()
+        stop = CancelToken()
         steps = self._run(restorers, sorted(sizes, key=int), repeats, stop)
         yield from self.buttons.guarded(stop, steps, self.ended)
 
-    def _run(self, restorers: Sequence[str], sizes: Sequence[str], repeats: int, stop: Stop) -> Iterator[Updates]:
+    def _run(
+        self, restorers: Sequence[str], sizes: Sequence[str], repeats: int, stop: CancelToken
+    ) -> Iterator[Updates]:
         from gendrpix.bench.cases import describe_case
 
         yield {**self.buttons.running(stop), self.session: None, self.status: "Preparing."}

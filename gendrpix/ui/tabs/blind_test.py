@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import COMPUTE, Engine
 from gendrpix.ui.engine.request import Job
 from gendrpix.ui.engine.results import Results
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 from gendrpix.ui.widgets.inputs import drawn_picture, example_photos
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class BlindTab:
 
     def show_pair(self, poll: Poll | None, results: Results | None) -> Updates:
         """The next two pictures; makes the bundled photo's results where the session has no comparison."""
-        with spoken():
+        with user_errors():
             poll = poll or Poll()
             poll.entries = self._entries(poll, results)
             return {
@@ -146,7 +146,7 @@ class BlindTab:
         """Take the vote (0: the first, 1: the second, None: neither), tell the names, show the next two."""
         from gendrpix.comparison.ranking import Vote
 
-        with spoken():
+        with user_errors():
             if poll is None or poll.pair is None or poll.entries is None:
                 raise ValueError("There is no pair to vote on yet. Press Show a pair.")
             first, second = poll.pair
@@ -171,7 +171,7 @@ class BlindTab:
 
         path = next(path for path in example_photos() if path.stem == EXAMPLE)
         picture = open_picture(path)
-        stop = Stop()
+        stop = CancelToken()
         made: dict[str, Image] = {}
         for name, label in CHOICE_LABELS.items():
             job = Job(picture=picture, names=(name,), settings=CompareSettings(scale=EXAMPLE_SCALE))

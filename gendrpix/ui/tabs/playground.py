@@ -10,12 +10,12 @@ import gradio as gr
 
 from gendrpix.settings.presets import EXPLORED_OMEGA
 from gendrpix.specs import CHOICE_LABELS, UNGUIDED
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import COMPUTE, Engine
 from gendrpix.ui.engine.request import Job, Photo
 from gendrpix.ui.engine.results import scorecard
 from gendrpix.ui.widgets.checks import check_filled
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 from gendrpix.ui.widgets.inputs import photo_input
 from gendrpix.ui.widgets.run_buttons import RunButtons
 
@@ -128,7 +128,7 @@ class PlaygroundTab:
         from gendrpix.image.resize import resize
         from gendrpix.image.write import to_pil
 
-        with spoken():
+        with user_errors():
             clean, degraded = self._degrade(photo, *values)
             enlarged = resize(degraded.color, clean.height, clean.width)
             pictures = {CLEAN: to_pil(clean.color), "Degraded": to_pil(enlarged)}
@@ -139,16 +139,16 @@ class PlaygroundTab:
 
     def restore_clean(self, photo: Photo | None, *values: Any) -> Iterator[Updates]:
         """Degrade, restore with each, measure against the clean picture."""
-        with spoken():
+        with user_errors():
             if not photo:
                 raise ValueError("There is no picture yet. Upload or paste one, or choose an example.")
             *degradation, names = values
             if not names:
                 raise ValueError("No restorer is chosen. Tick at least one.")
-        stop = Stop()
+        stop = CancelToken()
         yield from self.buttons.guarded(stop, self._restore(photo, degradation, names, stop), self.ended)
 
-    def _restore(self, photo: Photo, values: list[float], names: list[str], stop: Stop) -> Iterator[Updates]:
+    def _restore(self, photo: Photo, values: list[float], names: list[str], stop: CancelToken) -> Iterator[Updates]:
         from gendrpix.image.write import to_pil
         from gendrpix.settings.restoration import CompareSettings, order_choices
 

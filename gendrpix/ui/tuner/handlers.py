@@ -15,7 +15,7 @@ import gradio as gr
 
 from gendrpix.settings.presets import PRESETS, Guidance
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
-from gendrpix.ui.engine.cancel import Stop
+from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Photo
 from gendrpix.ui.runs.sweep import SweepKey, Workspace, Workspaces
@@ -23,7 +23,7 @@ from gendrpix.ui.tuner.diagram import draw_pads
 from gendrpix.ui.tuner.values import METRIC_LABELS, Swept, as_guidance, as_region, as_widgets, taken
 from gendrpix.ui.tuner.widgets import TunerWidgets
 from gendrpix.ui.widgets.checks import progress_line
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.widgets.errors import user_errors
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +48,7 @@ class Tuning:
 
     def describe(self, *values: Any) -> list[Any]:
         """The drawing, the JSON to save, and which sliders have a say."""
-        with spoken():
+        with user_errors():
             guidance = as_guidance(*values)
             text = guidance.to_json()
             folder = self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -68,14 +68,14 @@ class Tuning:
 
     def load(self, data: bytes) -> list[Any]:
         """The settings of a JSON file; preset, omega, offsets."""
-        with spoken():
+        with user_errors():
             return as_widgets(Guidance.from_json(data))
 
     def take_place(self, photo: Photo | None, event: gr.SelectData) -> list[Any]:
         """The place that was clicked in the photo, in percent."""
         if photo is None:
             return [gr.skip(), gr.skip()]
-        with spoken():
+        with user_errors():
             picture = self.engine.open_photo(photo["path"])
             x, y = event.index
             return [round(100 * x / picture.width), round(100 * y / picture.height)]
@@ -120,7 +120,7 @@ class Tuning:
         if values[0] is None:
             hidden = gr.update(value=None, visible=False)
             return {tab.slider: gr.update(visible="hidden"), tab.crops: hidden, tab.figures: "Choose a photo to begin."}
-        with spoken():
+        with user_errors():
             region, guidance = as_region(*values[:5]), as_guidance(*values[5:])
             space = self.spaces.find(region)
             with self.engine.turn():
@@ -174,11 +174,11 @@ class Tuning:
 
     def run_sweep(self, *args: Any) -> Iterator[Updates]:
         """Score the 64 offsets of one branch, then omega at the chosen offsets."""
-        with spoken():
-            stop = Stop()
+        with user_errors():
+            stop = CancelToken()
             yield from self.tab.buttons.guarded(stop, self._sweep(stop, *args), self.ended)
 
-    def _sweep(self, stop: Stop, *args: Any) -> Iterator[Updates]:
+    def _sweep(self, stop: CancelToken, *args: Any) -> Iterator[Updates]:
         tab = self.tab
         yield {**tab.buttons.running(stop), tab.progress: "Preparing."}
         *values, side, metric = args

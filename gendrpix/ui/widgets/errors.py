@@ -18,7 +18,7 @@ OUT_OF_MEMORY = "There is not enough memory for this. Choose a smaller scale, a 
 
 
 @contextmanager
-def spoken() -> Iterator[None]:
+def user_errors() -> Iterator[None]:
     """Turn what the body raises into `gr.Error`.
 
     ValueError (PictureError is one) is raised for users and shown as it stands, running out of memory gets its remedy,

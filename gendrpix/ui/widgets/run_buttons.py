@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from gendrpix.ui.engine.cancel import Stop, StoppedError
-from gendrpix.ui.widgets.errors import spoken
+from gendrpix.ui.engine.cancel import CancelToken, StoppedError
+from gendrpix.ui.widgets.errors import user_errors
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class RunButtons:
         """All that a run updates."""
         return [self.stop, self.run, self.cancel]
 
-    def running(self, stop: Stop) -> Updates:
+    def running(self, stop: CancelToken) -> Updates:
         """While a run goes on: a run's first update."""
         return {
             self.stop: stop,
@@ -53,7 +53,7 @@ class RunButtons:
             self.cancel: gr.update(interactive=False, value=CANCEL),
         }
 
-    def guarded(self, stop: Stop, updates: Iterator[Updates], ended: Ended) -> Iterator[Updates]:
+    def guarded(self, stop: CancelToken, updates: Iterator[Updates], ended: Ended) -> Iterator[Updates]:
         """A run's updates, and after them what the page shows if it was cancelled or failed; then raises gr.Error.
 
         All of it by the run itself, in order: Gradio's own cancel answers beside the run's updates, calls the event's
@@ -66,15 +66,15 @@ class RunButtons:
             yield self._ended(stop, ended, CANCELLED)
         except Exception:
             yield self._ended(stop, ended, STOPPED)
-            with spoken():
+            with user_errors():
                 raise
 
     @staticmethod
-    def press_cancel(stop: Stop | None) -> Any:
+    def press_cancel(stop: CancelToken | None) -> Any:
         """The computation under way ends within one layer; the run itself says the rest."""
         if stop is not None:
             stop.set()
         return gr.update(interactive=False, value="Cancelling …")
 
-    def _ended(self, stop: Stop, ended: Ended, how: str) -> Updates:
+    def _ended(self, stop: CancelToken, ended: Ended, how: str) -> Updates:
         return {**self.idle(), **ended(stop.kept, how)}

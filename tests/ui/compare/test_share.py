@@ -18,7 +18,7 @@ from gendrpix.image.write import save_png
 from gendrpix.settings.recipe import Recipe, read_entry
 from gendrpix.settings.reproduce import ONLY_RESIZED, as_command, as_python
 from gendrpix.ui.compare.tab import CompareTab
-from gendrpix.ui.engine.cancel import Line, Stop, StoppedError, watch
+from gendrpix.ui.engine.cancel import CancelToken, FairLock, StoppedError, watch
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Request
 from gendrpix.ui.panels.maps import CONSISTENCY, DIFFERENCE
@@ -204,7 +204,7 @@ def test_truth_adds_its_scores(tab: CompareTab, home: Path, tmp_path: Path) -> N
 
 
 def test_a_run_stops_within_a_layer() -> None:
-    pipeline, stop, line = tiny_pipeline("gendr"), Stop(), Line()
+    pipeline, stop, line = tiny_pipeline("gendr"), CancelToken(), FairLock()
     watch(pipeline)
     seen = []
     count = lambda *_: (seen.append(1), stop.set() if len(seen) == 5 else None)  # noqa: E731
@@ -217,13 +217,13 @@ def test_a_run_stops_within_a_layer() -> None:
     assert not seen  # the block after the layer that set the flag was not run to its end
     for hook in hooks:
         hook.remove()
-    with line.turn(Stop()):
+    with line.turn(CancelToken()):
         pipeline(Image.new("RGB", (16, 16)), scale=1)
 
 
 def test_cancel_ends_the_stream(tab: CompareTab, home: Path) -> None:
     request = Request.from_widgets({"path": str(home / "cat.png")}, ["gendr", "gendr-pix*"], 2.0, "Off", 1.0, *OFFSETS)
-    stop = Stop()
+    stop = CancelToken()
     stream = tab.handlers.engine.compare(tab.handlers.engine.prepare(request), stop)
     next(stream)
     tab.buttons.press_cancel(stop)

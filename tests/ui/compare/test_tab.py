@@ -18,7 +18,7 @@ from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Request
 from gendrpix.ui.engine.results import Results, save_result
 from gendrpix.ui.panels.guidance import usable
-from gendrpix.ui.widgets.errors import OUT_OF_MEMORY, UNEXPECTED, spoken
+from gendrpix.ui.widgets.errors import OUT_OF_MEMORY, UNEXPECTED, user_errors
 from gendrpix.ui.widgets.inputs import example_photos
 from tests.helpers.comparing import run, stream, values
 from tests.helpers.models import save_tiny_family
@@ -180,11 +180,11 @@ def test_missing_weights_are_said(photo: dict, tmp_path: Path) -> None:
 
 
 def test_unexpected_errors_are_logged_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(gr.Error) as caught, spoken():
+    with pytest.raises(gr.Error) as caught, user_errors():
         raise KeyError("internal detail")
     assert caught.value.message == UNEXPECTED
     assert "internal detail" in caplog.text
-    with pytest.raises(gr.Error) as caught, spoken():
+    with pytest.raises(gr.Error) as caught, user_errors():
         raise MemoryError
     assert caught.value.message == OUT_OF_MEMORY
 

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from gendrpix.ui.engine.cancel import Line, Stop, StoppedError
+from gendrpix.ui.engine.cancel import CancelToken, FairLock, StoppedError
 
 
 def test_one_with_many_parts_lets_others_in_between() -> None:
-    line, order, started = Line(), [], threading.Event()
+    line, order, started = FairLock(), [], threading.Event()
 
     def many() -> None:
         for number in range(20):
@@ -28,7 +28,7 @@ def test_one_with_many_parts_lets_others_in_between() -> None:
 
 
 def test_never_two_at_once_and_first_come_first_served() -> None:
-    line, inside, order = Line(), [], []
+    line, inside, order = FairLock(), [], []
     arrived = [threading.Event() for _ in range(5)]
 
     def one(number: int) -> None:
@@ -52,7 +52,7 @@ def test_never_two_at_once_and_first_come_first_served() -> None:
 
 
 def test_who_stops_waiting_leaves_the_line() -> None:
-    line, stop = Line(), Stop()
+    line, stop = FairLock(), CancelToken()
     stop.set()
     with line.turn(None):
         failures: list[BaseException] = []

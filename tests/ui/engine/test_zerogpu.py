@@ -16,7 +16,7 @@ from gendrpix.settings.restoration import CompareSettings
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Job
 from gendrpix.ui.engine.warmup import load
-from gendrpix.ui.engine.zerogpu import LONGEST_S, LentPipeline, lent, seconds_for
+from gendrpix.ui.engine.zerogpu import LONGEST_S, GpuPipeline, lent, seconds_for
 from gendrpix.ui.runs.benchmark import Benching
 from gendrpix.ui.runs.sweep import Region, Workspaces
 from tests.helpers.models import save_tiny_family, tiny_pipeline
@@ -65,7 +65,7 @@ def test_nothing_changes_elsewhere(monkeypatch: pytest.MonkeyPatch, family: Path
     monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
     monkeypatch.setitem(sys.modules, "spaces", None)  # not even imported
     assert lent(seconds_for, seconds_for) is seconds_for
-    assert not isinstance(Engine(str(family)).pipeline("gendr-pix"), LentPipeline)
+    assert not isinstance(Engine(str(family)).pipeline("gendr-pix"), GpuPipeline)
 
 
 def test_a_restoration_is_lent_and_gives_the_same_pixels(calls: Calls, family: Path) -> None:
