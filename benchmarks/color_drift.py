@@ -3,7 +3,7 @@
     python -m benchmarks.color_drift PHOTOS > table.md
 
 PHOTOS is a folder of training photos: those that training holds out, their middle of at most 512 px, degraded. Drift
-is the mean difference of the low frequencies (`color.low_band`) between result and truth, in levels of 255.
+is the mean difference of the low frequencies (`color_fix.low_band`) between result and truth, in levels of 255.
 """
 
 import argparse

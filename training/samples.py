@@ -58,7 +58,7 @@ class Sample:
     hq: Tensor
     """(3, crop, crop) float32 in [-1, 1]: the target."""
     lq: Tensor
-    """(3, crop, crop) float32 in [-1, 1]: the degraded picture enlarged by `images.resize`, x of the
+    """(3, crop, crop) float32 in [-1, 1]: the degraded picture enlarged by `resize`, x of the
     method."""
     small: Tensor
     """(3, crop / scale, crop / scale) float32 in [-1, 1]: the degraded picture."""

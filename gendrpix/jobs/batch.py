@@ -78,7 +78,7 @@ def restore_files(
     common (JSON values); each result carries it with its input's SHA-256, and an existing result of the same recipe
     is skipped. batch: most pictures of one size in one call. workers: threads that read, and as many that write.
     bits: of the PNGs' channels, 8 or 16. overlap: False does one thing after the other, to compare. crop: the part of
-    each picture to restore (`regions`). limits: what each picture may be.
+    each picture to restore (`image.picture.cut`). limits: what each picture may be.
     Raises what `load` raises; whatever else goes wrong is the outcome of one file.
     """
     if batch < 1 or workers < 1:

@@ -47,7 +47,7 @@ def difference(first: Tensor, second: Tensor) -> Tensor:
 
 def spectrum(x: Tensor) -> Tensor:
     """Amplitudes of the luminance's 2-D spectrum in dB below the highest: (1, 3, H, W) => (H, W), zero frequency
-    in the middle, from -80 to 0. Cropped to multiples of 8, Hann window, mean removed (as `measure.grid_score`).
+    in the middle, from -80 to 0. Cropped to multiples of 8, Hann window, mean removed (as `metrics.grid.grid_score`).
     """
     height, width = (side - side % PATCH for side in x.shape[-2:])
     if min(height, width) < PATCH:

@@ -123,7 +123,7 @@ class Recipe:
     weights_sha256: str
     """Empty where it is not told."""
     color_fix: ColorFix = "none"
-    """One of `color.COLOR_FIXES`."""
+    """One of `specs.COLOR_FIXES`."""
     bits: Literal[8, 16] = 8
     """Of the PNG's channels, 8 or 16."""
     crop: tuple[int, ...] | None = None
