@@ -22,7 +22,7 @@ from gendrpix.jobs.batch import restore_files
 from gendrpix.jobs.calls import restore_call
 from gendrpix.jobs.tasks import Outcome, plan_tasks
 from gendrpix.restore.pipelines import load_restorer
-from gendrpix.settings.options import Restore
+from gendrpix.settings.restoration import RestoreSettings
 
 SIZES = ((192, 128), (128, 192), (256, 192), (160, 160))
 
@@ -49,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         make_inputs(options.photos, folder / "in", options.count)
-        asked = Restore(inputs=(folder / "in",), output=folder / "out")
+        asked = RestoreSettings(bits=options.bits)
         call = restore_call(load_restorer("gendr-pix", dtype=pick_dtype(options.dtype)), asked, print)
         call([open_picture(next((folder / "in").iterdir()))])  # the first call is slower
         for label, how in (
@@ -60,7 +60,7 @@ def main() -> None:
             tasks = plan_tasks([folder / "in"], folder / label)
             done: list[Outcome] = []
             start = time.process_time()
-            times = restore_files(tasks, lambda: call, {}, done.append, bits=options.bits, **how)
+            times = restore_files(tasks, lambda: call, asked, lambda digest: {}, done.append, **how)
             seconds = time.process_time() - start
             assert all(one.status == "restored" for one in done), done
             print(f"| {label} | {times.share:.0%} | {len(done) / times.wall_s:.2f} | {seconds:.1f} |", flush=True)

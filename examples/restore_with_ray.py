@@ -28,12 +28,18 @@ class Restorer:
     def __init__(self, options: argparse.Namespace) -> None:
         from gendrpix import load_restorer
         from gendrpix.devices import pick_device, pick_dtype
+        from gendrpix.settings.recipe import weights_name
+        from gendrpix.settings.restoration import RestoreSettings
+        from gendrpix.weights.load import find_restorer_folder
+        from gendrpix.weights.verify import digest_weights
 
-        self.options = options
+        self.weights = weights_name(options.weights)
+        self.digest = digest_weights(find_restorer_folder(options.restorer, options.weights))
         device = pick_device("cuda" if options.gpus else "cpu")
         self.pipeline = load_restorer(
             options.restorer, options.weights, device=device, dtype=pick_dtype("auto", device)
         )
+        self.settings = self.pipeline.resolve(RestoreSettings(restorer=options.restorer, scale=options.scale))
         self.files, self.folder = fs.FileSystem.from_uri(options.target)
         self.files.create_dir(self.folder, recursive=True)
 
@@ -55,16 +61,13 @@ class Restorer:
         """A photo's file => its result's PNG."""
         from gendrpix.image.read import open_picture
         from gendrpix.image.write import to_array, write_png
-        from gendrpix.restore.pipelines import enlarged_alpha
-        from gendrpix.settings.recipe import png_entries
+        from gendrpix.restore.restorer import enlarged_alpha
+        from gendrpix.settings.recipe import png_entries, write_recipe
 
         picture = open_picture(data)
-        pixels = self.pipeline(picture, scale=self.options.scale, output_type="pt").images
-        recipe = {
-            "restorer": self.options.restorer,
-            "scale": self.options.scale,
-            "input_sha256": hashlib.sha256(data).hexdigest(),
-        }
+        pixels = self.pipeline.run(picture.color, self.settings).pixels
+        digests = {"weights_sha256": self.digest, "input_sha256": hashlib.sha256(data).hexdigest()}
+        recipe = write_recipe(self.settings, weights=self.weights, **digests)
         file = io.BytesIO()
         write_png(file, to_array(pixels, enlarged_alpha(picture, pixels)), png_entries(recipe))
         return file.getvalue()

@@ -19,6 +19,7 @@ _HOMES = {
     "GenDRPixPipeline": "gendrpix.restore.pipelines",
     "RestorationOutput": "gendrpix.restore.pipelines",
     "load_restorer": "gendrpix.restore.pipelines",
+    "RestoreSettings": "gendrpix.settings.restoration",
     "Picture": "gendrpix.image.picture",
     "PictureError": "gendrpix.errors",
     "open_picture": "gendrpix.image.read",

@@ -22,9 +22,9 @@ from gendrpix.settings.options import Bench, Compare, Restore, parse
 @quiet_about_pipes
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give back its exit code. SystemExit(2) where the arguments make no sense."""
-    command = parse(argv)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it comes with pyiqa and tells what it cannot speed up
     try:
+        command = parse(argv)
         if isinstance(command, Restore):
             return restore(command)
         if isinstance(command, Compare):

@@ -7,13 +7,15 @@ be told from what is being written.
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
@@ -59,6 +61,13 @@ def write_text(path: Path, text: str, *, overwrite: bool = True) -> None:
     """Write `text` as UTF-8, lines ended as they are, as `written_beside` does."""
     with written_beside(path, overwrite=overwrite) as file:
         file.write(text.encode("utf-8"))
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as comma-separated values, lines ended by a line feed; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def make_folder(folder: Path) -> None:

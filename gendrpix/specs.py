@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 PATCH = 8
 """Pixels per side of one UNet position: the autoencoder's reduction, and the factor of the pixel-unshuffle."""
@@ -16,10 +16,16 @@ POS_PAD: Offset = (4, 4)
 """The paper's offset of the positive branch."""
 NEG_PAD: Offset = (3, 3)
 """The paper's offset of the negative branch."""
-DEFAULT_GUIDANCE: float | None = None
-"""Guidance of GenDR-Pix where a user names none; None is one unpadded pass (Pix*)."""
-COMPARED_OMEGA = 1.0
-"""Omega of GenDR-Pix where a user names none and Pix* stands beside it."""
+MAX_OMEGA = 3.0
+"""Largest omega of the guidance; the smallest is 0."""
+DEFAULT_OMEGA = 1.5
+"""Omega where two passes are asked for and no number is given. The paper names none."""
+DEFAULT_SCALE = 4.0
+"""Scale where neither a scale nor a size is given."""
+MIN_SCALE, MAX_SCALE = 1.0, 8.0
+"""Smallest and largest scale."""
+MAX_SIZE_PX = 1_000_000
+"""Largest longer side that can be asked for, in pixels. The limits of the result are in `gendrpix.image.resize`."""
 
 FORMAT_VERSION = 1
 """Version of the saved pipeline configuration; a folder saved with another one is refused by name."""
@@ -29,9 +35,30 @@ OVERLAP_PX = 64
 MIN_TILE_PX = 2 * OVERLAP_PX
 """Smallest side of a tile: no more than half of it is shared with one neighbour."""
 
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the picture it is cut from."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom), as PIL takes it."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+
 Form = Literal["epsilon", "v", "residual", "direct"]
 Domain = Literal["pixel", "latent"]
 ColorFix = Literal["none", "wavelet", "adain"]
+Bits = Literal[8, 16]
+"""Bits a channel of a PNG."""
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Numbers that the networks compute with."""
+TileChoice = int | Literal["auto"] | None
+"""A side in pixels; "auto" for tiles only where the whole does not fit into memory; None for no tiles."""
 Speedup = Literal["channels_last_vae", "channels_last_unet", "fused", "fp8", "compiled", "graphs"]
 """Ways to compute faster (`gendrpix.models.speedups`)."""
 DEFAULT_SPEEDUPS: tuple[Speedup, ...] = ("channels_last_vae",)
@@ -109,7 +136,7 @@ RESTORER_SPECS: Mapping[str, RestorerSpec] = MappingProxyType(
 
 Choice = Literal["gendr", "gendr-adc", "gendr-pix", "gendr-pix*"]
 """What can be compared, for signatures; its labels are in `CHOICE_LABELS`."""
-UNGUIDED = "gendr-pix*"
+UNGUIDED: Final = "gendr-pix*"
 """What users see GenDR-Pix called without guidance (the paper's Pix*): one unpadded pass of the same weights."""
 
 CHOICE_LABELS: Mapping[str, str] = MappingProxyType(

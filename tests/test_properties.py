@@ -39,7 +39,7 @@ def pix() -> RestorerPipeline:
 @pytest.fixture
 def identity(monkeypatch: pytest.MonkeyPatch) -> RestorerPipeline:
     """GenDR-Pix whose network gives back what it is given: all else is as shipped."""
-    monkeypatch.setattr("gendrpix.restore.pipelines.predict", lambda _unet, hidden, _prompts, **_: hidden)
+    monkeypatch.setattr("gendrpix.restore.network.predict", lambda _unet, hidden, _prompts, **_: hidden)
     return pix()
 
 
@@ -51,7 +51,7 @@ def marking(monkeypatch: pytest.MonkeyPatch) -> Tensor:
     def predict(_unet: object, hidden: Tensor, _prompts: Tensor, **_: object) -> Tensor:
         return hidden + marks.repeat(3)[None, :, None, None]  # channels are colour, row, column (U8)
 
-    monkeypatch.setattr("gendrpix.restore.pipelines.predict", predict)
+    monkeypatch.setattr("gendrpix.restore.network.predict", predict)
     return marks
 
 

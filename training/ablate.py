@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 from gendrpix.devices import pick_device
 from gendrpix.files import make_folder, write_text
+from gendrpix.metrics.profiling import Runs
 from gendrpix.metrics.registry import METRICS, LpipsNet
 from gendrpix.metrics.scorer import Scorer
 from gendrpix.report.tables import DASH, Table
 from gendrpix.restore.cache import RestorerCache
-from gendrpix.settings.restoration import CompareSettings
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from gendrpix.weights.load import find_restorer_folder
 from training import pix
@@ -248,16 +249,13 @@ def score_line(config: AblateConfig, line: Line, cases: Cases, scorer: Scorer) -
 
 def open_entrant(config: AblateConfig, line: Line, weights: Path) -> Entrant:
     """The line as an evaluation's entrant, unguided or guided as the line says."""
-    settings = CompareSettings(
-        scale=float(config.data.scale),
-        pos_pad=line.pos_pad,
-        neg_pad=line.neg_pad,
-        plain_cfg=line.plain_cfg,
-        warmup=0,
-    )
+    pads: dict[str, Any] = {} if line.plain_cfg else {"pos_pad": line.pos_pad, "neg_pad": line.neg_pad}
+    settings = RestoreSettings(scale=config.data.scale, guidance=config.guidance, plain_cfg=line.plain_cfg, **pads)
     cache = RestorerCache(weights, device=pick_device(config.device))
     choice = "gendr-pix" if line.guided else "gendr-pix*"
-    entrant = make_entrants((choice,), guidance=(config.guidance,), settings=settings, cache=cache)[-1]
+    entrant = make_entrants(
+        (choice,), guidance=(config.guidance,), settings=settings, cache=cache, runs=Runs(warmup=0)
+    )[-1]
     return dataclasses.replace(entrant, name=line.name, label=line.label)
 
 

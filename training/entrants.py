@@ -14,16 +14,17 @@ import torch
 from PIL import Image
 
 from gendrpix.baselines.networks import NcnnNetwork
-from gendrpix.comparison.comparison import SCORED, Record, check_truth, run_choice, score_image
+from gendrpix.comparison.comparison import SCORED, Compared, Measurement, check_truth, run_choice, score_image
 from gendrpix.devices import describe_device
 from gendrpix.image.read import open_picture
 from gendrpix.image.resize import output_size, resize
 from gendrpix.image.write import to_pil
-from gendrpix.metrics.profiling import measure_peak, timed
+from gendrpix.metrics.profiling import ONCE, Runs, measure_peak, timed
 from gendrpix.metrics.scorer import Scorer
 from gendrpix.restore.cache import RestorerCache
 from gendrpix.restore.guidance import Branches, mix
-from gendrpix.settings.restoration import CompareSettings
+from gendrpix.restore.restorer import Result
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import CHOICE_LABELS, restorer_of
 from gendrpix.weights.load import find_restorer_folder
 from gendrpix.weights.verify import digest_weights
@@ -43,7 +44,7 @@ class Entrant:
 
     name: str
     label: str
-    run: Callable[[Case, Scorer], Record]
+    run: Callable[[Case, Scorer], Compared]
     """Restores, times and scores one case."""
     computes: bool = True
     """False for what is only read: the truth, ready-made results."""
@@ -55,9 +56,10 @@ def make_entrants(
     choices: Sequence[str],
     *,
     guidance: Sequence[float],
-    settings: CompareSettings,
+    settings: RestoreSettings,
     cache: RestorerCache,
     attention: Sequence[str] = (),
+    runs: Runs = ONCE,
 ) -> list[Entrant]:
     """The entrants in the order asked for, bicubic first in any case, "gendr-pix" once for every omega.
 
@@ -72,25 +74,25 @@ def make_entrants(
     entrants = []
     for choice in dict.fromkeys(("bicubic", *choices)):
         if choice in RESIZERS:
-            run = partial(run_resizer, choice, settings)
+            run = partial(run_resizer, choice, settings, runs)
             entrants.append(Entrant(name=choice, label=RESIZERS[choice], run=run))
             continue
         cache(choice)
         digest = digest_weights(find_restorer_folder(restorer_of(choice), cache.weights))[:DIGITS]
         omegas = tuple(dict.fromkeys(guidance)) if choice == "gendr-pix" else (None,)
         kinds = tuple(dict.fromkeys(attention)) or (None,)
-        first = {
-            kind: Restorer(choice, dataclasses.replace(settings, guidance=omegas[0]), cache, kind) for kind in kinds
-        }
+        own = settings.for_choice(choice)
+        asked = own if omegas[0] is None else dataclasses.replace(own, guidance=omegas[0])
+        first = {kind: Restorer(asked, cache, kind, runs) for kind in kinds}
         for omega, kind in product(omegas, kinds):
-            own = first[kind] if omega is None or omega == omegas[0] else Remix(first[kind], omega)
+            run_case = first[kind] if omega is None or omega == omegas[0] else Remix(first[kind], omega)
             name = f"{choice}@{omega:g}" if omega is not None and len(omegas) > 1 else choice
             label = CHOICE_LABELS[choice] + ("" if omega is None else f" (ω {omega:g})")
             entrants.append(
                 Entrant(
                     name=f"{name}/{kind}" if len(kinds) > 1 else name,
                     label=f"{label}, {kind}" if len(kinds) > 1 else label,
-                    run=own,
+                    run=run_case,
                     weights=digest,
                 )
             )
@@ -101,31 +103,30 @@ class Restorer:
     """Runs one restorer; each picture size is warmed up when it first comes."""
 
     def __init__(
-        self, choice: str, settings: CompareSettings, cache: RestorerCache, attention: str | None = None
+        self, settings: RestoreSettings, cache: RestorerCache, attention: str | None = None, runs: Runs = ONCE
     ) -> None:
-        self.choice, self.settings, self.cache, self.attention = choice, settings, cache, attention
+        self.settings, self.cache, self.attention, self.runs = settings, cache, attention, runs
         self._warm_sizes: set[tuple[int, int]] = set()
-        self._last: tuple[str, Record] | None = None
+        self._last: tuple[str, Compared] | None = None
 
-    def latest(self, case: Case) -> Record:
-        """The record of a case, restored without scores where it was not the last one."""
-        name, record = self._last or ("", None)
-        return record if record is not None and name == case.name else self(case, Scorer(()))
+    def latest(self, case: Case) -> Compared:
+        """The result of a case, restored without scores where it was not the last one."""
+        name, line = self._last or ("", None)
+        return line if line is not None and name == case.name else self(case, Scorer(()))
 
-    def __call__(self, case: Case, scorer: Scorer) -> Record:
-        """The record of one case. Raises ValueError where the truth's size does not fit."""
+    def __call__(self, case: Case, scorer: Scorer) -> Compared:
+        """The result of one case. Raises ValueError where the truth's size does not fit."""
         size = (case.photo.height, case.photo.width)
-        height, width = output_size(*size, self.settings.scale)
+        height, width = output_size(*size, scale_of(case, self.settings))
         check_truth(case.truth, width, height)
-        warmup = 0 if size in self._warm_sizes else self.settings.warmup
+        runs = dataclasses.replace(self.runs, warmup=0) if size in self._warm_sizes else self.runs
         self._warm_sizes.add(size)
-        settings = dataclasses.replace(self.settings, warmup=warmup)
-        pipeline = self.cache(self.choice)
+        pipeline = self.cache(self.settings.choice)
         if self.attention is not None:  # each time: entrants share the pipeline
             pipeline.set_attention(self.attention)
-        record = run_choice(case.photo, self.choice, settings, pipeline, scorer, case.truth)
-        self._last = (case.name, record)
-        return record
+        line = run_choice(case.photo, self.settings, pipeline, scorer, case.truth, runs=runs)
+        self._last = (case.name, line)
+        return line
 
 
 class Remix:
@@ -134,21 +135,23 @@ class Remix:
     def __init__(self, first: Restorer, omega: float) -> None:
         self.first, self.omega = first, omega
 
-    def __call__(self, case: Case, scorer: Scorer) -> Record:
-        """The record of one case, equal to a run of its own."""
-        record = self.first.latest(case)
-        assert record.branches is not None
-        dtype = getattr(torch, record.dtype)  # in which a run of its own would mix them
-        restored = mix(Branches(*(branch.to(dtype) for branch in record.branches)), self.omega).clamp(-1, 1)
-        settings = dataclasses.replace(record.settings, guidance=self.omega)
-        mixed = ready_record(record.name, record.label, to_pil(restored), settings, case, scorer)
-        measured = {key: getattr(record, key) for key in ("seconds", "all_seconds", "peak", "device", "dtype")}
-        return dataclasses.replace(mixed, branches=record.branches, **measured)
+    def __call__(self, case: Case, scorer: Scorer) -> Compared:
+        """The result of one case, equal to a run of its own."""
+        line = self.first.latest(case)
+        one, branches = line.measurement, line.result.branches
+        assert branches is not None
+        dtype = getattr(torch, one.dtype)  # in which a run of its own would mix them
+        restored = mix(Branches(*(branch.to(dtype) for branch in branches)), self.omega).clamp(-1, 1)
+        settings = dataclasses.replace(one.settings, guidance=self.omega)
+        mixed = ready_result(one.name, one.label, to_pil(restored), settings, case, scorer)
+        measured = {key: getattr(one, key) for key in ("seconds", "all_seconds", "peak", "device", "dtype", "runs")}
+        result = dataclasses.replace(mixed.result, branches=branches)
+        return mixed._replace(measurement=dataclasses.replace(mixed.measurement, **measured), result=result)
 
 
-def run_resizer(choice: str, settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
+def run_resizer(choice: str, settings: RestoreSettings, runs: Runs, case: Case, scorer: Scorer) -> Compared:
     """Bicubic as every restorer's input is made (antialiased, clamped), or Pillow's Lanczos; timed on the CPU."""
-    height, width = output_size(case.photo.height, case.photo.width, settings.scale)
+    height, width = output_size(case.photo.height, case.photo.width, scale_of(case, settings))
     check_truth(case.truth, width, height)
 
     def enlarge() -> Image.Image:
@@ -156,28 +159,38 @@ def run_resizer(choice: str, settings: CompareSettings, case: Case, scorer: Scor
             return to_pil(resize(case.photo.color, height, width))
         return to_pil(case.photo.color).resize((width, height), Image.Resampling.LANCZOS)
 
-    timing = timed(enlarge, "cpu", warmup=settings.warmup, repeats=settings.repeats)
-    record = ready_record(choice, RESIZERS[choice], timing.result, settings, case, scorer)
+    timing = timed(enlarge, "cpu", warmup=runs.warmup, repeats=runs.repeats)
+    ready = ready_result(choice, RESIZERS[choice], timing.result, settings, case, scorer)
     device = describe_device(case.photo.color.device)
-    return dataclasses.replace(record, seconds=timing.seconds, all_seconds=timing.all_seconds, device=device)
+    return timed_as(ready, seconds=timing.seconds, all_seconds=timing.all_seconds, device=device, runs=runs)
 
 
-def ready_record(
-    name: str, label: str, image: Image.Image, settings: CompareSettings, case: Case, scorer: Scorer
-) -> Record:
-    """The record of a picture that exists already."""
+def ready_result(
+    name: str, label: str, image: Image.Image, settings: RestoreSettings, case: Case, scorer: Scorer
+) -> Compared:
+    """The line of a picture that exists already."""
+    pixels = open_picture(image, SCORED).color
     scores = score_image(image, scorer, case.truth)
-    return Record(
-        name=name, label=label, image=image, pixels=open_picture(image, SCORED).color, scores=scores, settings=settings
-    )
+    measurement = Measurement(name=name, label=label, size=image.size, settings=settings, scores=scores)
+    return Compared(measurement, Result(pixels=pixels, settings=settings), image)
 
 
-def truth_entrant(settings: CompareSettings) -> Entrant:
+def timed_as(line: Compared, **measured: Any) -> Compared:
+    """The line with what was measured beside it."""
+    return line._replace(measurement=dataclasses.replace(line.measurement, **measured))
+
+
+def scale_of(case: Case, settings: RestoreSettings) -> float:
+    """The factor from the case's photo to its result."""
+    return settings.scale_for(case.photo.width, case.photo.height)
+
+
+def truth_entrant(settings: RestoreSettings) -> Entrant:
     """The truth itself under the metrics that need none: what the others' figures are read against."""
 
-    def run(case: Case, scorer: Scorer) -> Record:
+    def run(case: Case, scorer: Scorer) -> Compared:
         assert case.truth is not None
-        return ready_record(TRUTH, "Truth", to_pil(case.truth.color), settings, _without_truth(case), scorer)
+        return ready_result(TRUTH, "Truth", to_pil(case.truth.color), settings, _without_truth(case), scorer)
 
     return Entrant(name=TRUTH, label="Truth", run=run, computes=False)
 
@@ -186,28 +199,30 @@ def _without_truth(case: Case) -> Case:
     return dataclasses.replace(case, truth=None)
 
 
-def ncnn_entrants(words: Sequence[str], settings: CompareSettings) -> list[Entrant]:
+def ncnn_entrants(words: Sequence[str], settings: RestoreSettings, runs: Runs = ONCE) -> list[Entrant]:
     """Entrants for NAME=MODEL.param, networks of others, loaded now and timed as the restorers are, on the CPU.
 
     Raises ValueError for a malformed word, a taken name or a network that cannot be loaded.
     """
     entrants = []
     for name, place in split_words("--ncnn", words, taken_names()):
-        run = partial(run_network, name, NcnnNetwork(Path(place)), settings)
+        run = partial(run_network, name, NcnnNetwork(Path(place)), settings, runs)
         entrants.append(Entrant(name=name, label=name, run=run))
     return entrants
 
 
-def run_network(name: str, network: NcnnNetwork, settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
-    """The record of one case. Raises ValueError where the network's factor is another than the evaluation's."""
-    height, width = output_size(case.photo.height, case.photo.width, settings.scale)
+def run_network(
+    name: str, network: NcnnNetwork, settings: RestoreSettings, runs: Runs, case: Case, scorer: Scorer
+) -> Compared:
+    """The result of one case. Raises ValueError where the network's factor is another than the evaluation's."""
+    height, width = output_size(case.photo.height, case.photo.width, scale_of(case, settings))
     check_truth(case.truth, width, height)
     with measure_peak("cpu") as peak:
-        timing = timed(lambda: network(case.photo.color), "cpu", warmup=settings.warmup, repeats=settings.repeats)
-    check_result_size(name, case.name, timing.result.shape[-2:], (height, width), settings.scale)
-    record = ready_record(name, name, to_pil(timing.result), settings, case, scorer)
+        timing = timed(lambda: network(case.photo.color), "cpu", warmup=runs.warmup, repeats=runs.repeats)
+    check_result_size(name, case.name, timing.result.shape[-2:], (height, width), scale_of(case, settings))
+    ready = ready_result(name, name, to_pil(timing.result), settings, case, scorer)
     measured: dict[str, Any] = {"seconds": timing.seconds, "all_seconds": timing.all_seconds, "peak": peak}
-    return dataclasses.replace(record, **measured, device=describe_device(torch.device("cpu")))
+    return timed_as(ready, **measured, device=describe_device(torch.device("cpu")), runs=runs)
 
 
 def taken_names() -> set[str]:
@@ -230,7 +245,7 @@ def split_words(option: str, words: Sequence[str], taken: set[str]) -> Iterator[
 def output_entrants(
     words: Sequence[str],
     cases: Cases,
-    settings: CompareSettings,
+    settings: RestoreSettings,
     *,
     common: bool = False,
     others: Sequence[Entrant] = (),
@@ -259,11 +274,11 @@ def output_entrants(
     return entrants, cases
 
 
-def _score_file(name: str, files: dict[str, Path], settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
+def _score_file(name: str, files: dict[str, Path], settings: RestoreSettings, case: Case, scorer: Scorer) -> Compared:
     color = open_picture(files[case.name]).color
-    expected = output_size(case.photo.height, case.photo.width, settings.scale)
-    check_result_size(name, files[case.name].name, color.shape[-2:], expected, settings.scale)
-    return ready_record(name, name, to_pil(color), settings, case, scorer)
+    expected = output_size(case.photo.height, case.photo.width, scale_of(case, settings))
+    check_result_size(name, files[case.name].name, color.shape[-2:], expected, scale_of(case, settings))
+    return ready_result(name, name, to_pil(color), settings, case, scorer)
 
 
 def check_result_size(name: str, file: str, size: Sequence[int], expected: Sequence[int], scale: float) -> None:

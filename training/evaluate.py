@@ -19,17 +19,18 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
-from gendrpix.comparison.comparison import Record
+from gendrpix.comparison.comparison import Measurement
 from gendrpix.devices import pick_device, pick_dtype
 from gendrpix.files import write_text
 from gendrpix.image.write import save_png
+from gendrpix.metrics.profiling import Runs
 from gendrpix.metrics.registry import METRICS, LpipsNet
 from gendrpix.metrics.scorer import Scorer
 from gendrpix.models.attention import AttentionKind
 from gendrpix.report.plots import save_figure
 from gendrpix.restore.cache import RestorerCache
-from gendrpix.settings.restoration import CompareSettings
-from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD, Offset
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import DEFAULT_OMEGA, NEG_PAD, POS_PAD, Offset
 from training.cases import Case, Cases, Degrading, degraded_cases, held_out_cases, paired_cases, photo_cases
 from training.entrants import (
     RESIZERS,
@@ -85,7 +86,7 @@ class EvaluateConfig:
     """Which; bicubic and, where there is one, the truth are always shown. gendr-pix* is gendr-pix without guidance."""
     weights: str = "mini"
     """A bundled family, a folder or a hub id."""
-    guidance: tuple[float, ...] = (COMPARED_OMEGA,)
+    guidance: tuple[float, ...] = (DEFAULT_OMEGA,)
     """PadCFG's omega for gendr-pix; several give a line each."""
     pos_pad: Offset = POS_PAD
     neg_pad: Offset = NEG_PAD
@@ -195,19 +196,19 @@ def evaluate(config: EvaluateConfig, loaded: Loaded | None = None) -> Path:
 def prepare(config: EvaluateConfig, cache: RestorerCache) -> tuple[list[Entrant], Cases]:
     """Who competes, weights loaded, and on what."""
     cases = open_cases(config)
-    settings = CompareSettings(
-        scale=float(config.scale),
-        pos_pad=config.pos_pad,
-        neg_pad=config.neg_pad,
-        plain_cfg=config.plain_cfg,
-        warmup=1 if config.timing else 0,
-        repeats=config.repeats,
-    )
-    networks = ncnn_entrants(config.ncnn, settings)
+    pads: dict[str, Any] = {} if config.plain_cfg else {"pos_pad": config.pos_pad, "neg_pad": config.neg_pad}
+    settings = RestoreSettings(scale=config.scale, guidance=DEFAULT_OMEGA, plain_cfg=config.plain_cfg, **pads)
+    runs = Runs(warmup=1 if config.timing else 0, repeats=config.repeats)
+    networks = ncnn_entrants(config.ncnn, settings, runs)
     peers, cases = output_entrants(config.outputs, cases, settings, common=config.common, others=networks)
     cases = cases.spread(config.pictures)
     entrants = make_entrants(
-        config.restorers, guidance=config.guidance, settings=settings, cache=cache, attention=config.attention
+        config.restorers,
+        guidance=config.guidance,
+        settings=settings,
+        cache=cache,
+        attention=config.attention,
+        runs=runs,
     )
     truth = [truth_entrant(settings)] if cases.has_truth else []
     return [*truth, *entrants, *networks, *peers], cases
@@ -266,10 +267,10 @@ def score_all(
     labels = {entrant.name: entrant.label for entrant in entrants}
     with setting_aside(), tqdm(total=len(cases) * len(entrants), desc=cases.label, disable=None) as bar:
         for case in cases:
-            records = {}
+            lines = {}
             for entrant in entrants:
-                record = records[entrant.name] = entrant.run(case, scorer)
-                row = to_row(entrant, case, record)
+                line = lines[entrant.name] = entrant.run(case, scorer)
+                row = to_row(entrant, case, line.measurement)
                 if not timing:
                     row = dataclasses.replace(row, seconds=None, peak_bytes=None)
                 rows.append(row)
@@ -278,10 +279,10 @@ def score_all(
                 if keep is not None and entrant.computes:
                     folder = keep / entrant.name.replace("*", "-star")
                     folder.mkdir(parents=True, exist_ok=True)
-                    save_png(record.image, folder / f"{case.name}.png", overwrite=True)
+                    save_png(line.image, folder / f"{case.name}.png", overwrite=True)
                 bar.update()
             if cuts is not None:
-                cuts.add(case, records, labels)
+                cuts.add(case, lines, labels)
     return rows
 
 
@@ -304,19 +305,19 @@ def score_autoencoder(config: EvaluateConfig, cases: Cases, cache: RestorerCache
     return {"psnr_rgb_db": bootstrap(list(found.values())).to_dict(), "pictures": found}
 
 
-def to_row(entrant: Entrant, case: Case, record: Record) -> Row:
-    """The figures of a record, without its pictures."""
+def to_row(entrant: Entrant, case: Case, one: Measurement) -> Row:
+    """The figures of a measurement."""
     return Row(
         restorer=entrant.name,
         label=entrant.label,
         picture=case.name,
-        width_px=record.size[0],
-        height_px=record.size[1],
+        width_px=one.size[0],
+        height_px=one.size[1],
         degradation=case.plan,
-        seconds=record.seconds,
-        peak_bytes=None if record.peak is None else record.peak.bytes,
-        device=record.device,
-        dtype=record.dtype,
-        values=dict(record.scores.values),
-        missing=dict(record.scores.missing),
+        seconds=one.seconds,
+        peak_bytes=None if one.peak is None else one.peak.bytes,
+        device=one.device,
+        dtype=one.dtype,
+        values=dict(one.scores.values),
+        missing=dict(one.scores.missing),
     )

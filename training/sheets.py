@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from PIL import ImageDraw
 from torch import Tensor
 
-from gendrpix.comparison.comparison import SCORED, Record
+from gendrpix.comparison.comparison import SCORED, Compared
 from gendrpix.image.read import open_picture
 from gendrpix.metrics.registry import METRICS
-from gendrpix.report.plots import ACCENT, INK, PAPER, Crop, crops_sheet, label_font
+from gendrpix.report.plots import ACCENT, INK, PAPER, crops_sheet, label_font
+from gendrpix.specs import Box
 from training.cases import Case
 from training.entrants import TRUTH
 from training.tables import Row, by_restorer, summarise
@@ -58,12 +59,12 @@ class Cuts:
         self.judged, self.side_px = judged, side_px
         self._cuts: dict[str, dict[str, PIL.Image.Image]] = {}
 
-    def add(self, case: Case, records: Mapping[str, Record], labels: Mapping[str, str]) -> None:
-        """Cut one case's results, entrant => record, shown in that order under their labels; the truth goes last."""
-        result = open_picture(records[self.judged].image, SCORED).color
+    def add(self, case: Case, lines: Mapping[str, Compared], labels: Mapping[str, str]) -> None:
+        """Cut one case's results, entrant => line, shown in that order under their labels; the truth goes last."""
+        result = open_picture(lines[self.judged].image, SCORED).color
         crop = find_crop(result, None if case.truth is None else case.truth.color, self.side_px)
-        ordered = sorted(records, key=lambda name: name == TRUTH)  # from left to right: input to truth
-        self._cuts[case.name] = {labels[name]: records[name].image.convert("RGB").crop(crop.box) for name in ordered}
+        ordered = sorted(lines, key=lambda name: name == TRUTH)  # from left to right: input to truth
+        self._cuts[case.name] = {labels[name]: lines[name].image.convert("RGB").crop(crop.corners) for name in ordered}
 
     def sheet(self, rows: Sequence[Row], label: str, count: int, *, columns: int = 0) -> PIL.Image.Image:
         """The chosen pictures below each other (`pick_pictures`), enlarged a whole number of times to about 256 pixels.
@@ -74,7 +75,8 @@ class Cuts:
         stacked = []
         for name, why in pick_pictures(rows, self.judged, count).items():
             cuts = self._cuts[name]
-            whole = Crop(left=0, top=0, side_px=next(iter(cuts.values())).width)
+            side = next(iter(cuts.values())).width
+            whole = Box(0, 0, side, side)
             caption = f"{name} ({label}, {why})" if why else name
             labels, step = list(cuts), columns or len(cuts)
             for start in range(0, len(labels), step):
@@ -83,7 +85,7 @@ class Cuts:
         return stack_rows(stacked, tile_px=self.side_px * max(1, round(TILE_PX / self.side_px)))
 
 
-def find_crop(result: Tensor, truth: Tensor | None, side_px: int) -> Crop:
+def find_crop(result: Tensor, truth: Tensor | None, side_px: int) -> Box:
     """The square where the result is furthest from the truth, or without one, where it has the most detail.
 
     result, truth: (1, 3, H, W) in [-1, 1]. The square has at most the picture's shorter side.
@@ -98,11 +100,11 @@ def find_crop(result: Tensor, truth: Tensor | None, side_px: int) -> Crop:
     stride = max(1, side_px // 8)
     means = F.avg_pool2d(weight, side_px, stride=stride)[0, 0]  # (rows, columns)
     row, column = divmod(int(means.argmax()), means.shape[-1])
-    return Crop(left=column * stride, top=row * stride, side_px=side_px)
+    return Box(column * stride, row * stride, side_px, side_px)
 
 
 def stack_rows(
-    rows: Sequence[tuple[str, Mapping[str, PIL.Image.Image], Crop]], *, tile_px: int = TILE_PX
+    rows: Sequence[tuple[str, Mapping[str, PIL.Image.Image], Box]], *, tile_px: int = TILE_PX
 ) -> PIL.Image.Image:
     """One row a picture: a caption, then the same crop of every result, enlarged pixel by pixel.
 

@@ -14,9 +14,10 @@ from gendrpix.baselines.networks import BASELINES
 from gendrpix.image.resize import check_output_size
 from gendrpix.metrics.profiling import Clock, Peak
 from gendrpix.settings.options import Bench
-from gendrpix.settings.restoration import CompareSettings, order_choices
+from gendrpix.settings.restoration import RestoreSettings, order_choices
 from gendrpix.specs import (
     CHOICE_LABELS,
+    DEFAULT_OMEGA,
     DEFAULT_SPEEDUPS,
     PATCH,
     Speedup,
@@ -161,7 +162,7 @@ def plan_bench(options: Bench) -> Plan:
     if options.warmup < 0 or options.repeats < 1:
         raise ValueError(f"--warmup is {options.warmup}, --repeats {options.repeats}; expected at least 0 and 1.")
     sizes = [parse_size(text) for text in options.sizes]
-    named = order_choices(options.restorers, CompareSettings())
+    named = order_choices(options.restorers, RestoreSettings(guidance=DEFAULT_OMEGA))
     cases = []
     for dtype in dict.fromkeys(options.dtypes):
         for name in named:
@@ -171,8 +172,8 @@ def plan_bench(options: Bench) -> Plan:
                         Case(name=name, width=width, height=height, dtype=dtype, attention=kind, padcfg=branches)
                         for width, height in sizes
                     ]
-        for name in dict.fromkeys(options.peers):
-            cases += [Case(name=name, width=width, height=height, dtype=dtype) for width, height in sizes]
+        for peer in dict.fromkeys(options.peers):
+            cases += [Case(name=peer, width=width, height=height, dtype=dtype) for width, height in sizes]
     if not cases or not sizes:
         raise ValueError("There is nothing to time; name at least one restorer, size, attention and dtype.")
     return Plan(

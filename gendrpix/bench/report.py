@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from gendrpix import __version__
 from gendrpix.bench.cases import BenchResult, Case, Measured, series_label
 from gendrpix.bench.plots import plot_growth
-from gendrpix.files import make_folder, write_text
+from gendrpix.files import csv_text, make_folder, write_text
 from gendrpix.report.plots import save_figure
 from gendrpix.report.tables import DASH, Table, format_bytes, format_seconds
 
@@ -49,12 +47,8 @@ def to_json(result: BenchResult) -> str:
 
 def to_csv(result: BenchResult) -> str:
     """One line a case, unrounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     rows = [_flat(_case_dict(result, one)) for one in result.measured]
-    writer.writerow(rows[0] if rows else [])
-    writer.writerows(row.values() for row in rows)
-    return text.getvalue()
+    return csv_text([list(rows[0] if rows else []), *(list(row.values()) for row in rows)])
 
 
 def _flat(case: dict[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,9 @@ from gendrpix.models.speedups import speed_up
 from gendrpix.restore.memory import available_bytes, weight_bytes
 from gendrpix.restore.pipelines import PIPELINES, RestorerPipeline, load_restorer
 from gendrpix.restore.planner import AMPLE_BYTES_PER_PX, MARGIN, in_words, predict_peak
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import (
-    COMPARED_OMEGA,
+    DEFAULT_OMEGA,
     MODEL_SPECS,
     find_model,
     find_restorer,
@@ -109,7 +110,7 @@ def build_network(plan: Plan, case: Case, device: torch.device) -> RestorerPipel
     if plan.random_weights:
         pipeline = random_restorer(name, plan.weights, device, dtype)
         split_feed_forward(pipeline.unet)
-        speed_up(pipeline, plan.speedups)
+        speed_up(pipeline.unet, pipeline.vae, pipeline.device, plan.speedups)
         return pipeline
     return load_restorer(name, plan.weights, device=device, dtype=dtype, speedups=plan.speedups)
 
@@ -162,11 +163,10 @@ def _prepare(
     assert case.attention is not None
     if pipeline.attention != case.attention and (pipeline.window_tokens or case.attention != "auto"):
         pipeline.set_attention(case.attention)
-    guidance = COMPARED_OMEGA if case.name == "gendr-pix" else None
-    how = {} if guidance is None else {"batched": case.padcfg == "batched"}
+    settings = pipeline.resolve(RestoreSettings(scale=SCALE, guidance=DEFAULT_OMEGA).for_choice(case.name))
 
     def restore() -> object:
-        return pipeline.restore_guided(pipeline.prepare(picture, SCALE), guidance, **how)
+        return pipeline.run_tile(pipeline.prepare(picture, SCALE), settings, batched=case.padcfg == "batched")
 
     return restore, weight_bytes(pipeline), pipeline.config.model
 

@@ -4,70 +4,63 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gendrpix.cli.console import check_free, quiet_libraries, say_notes
-from gendrpix.jobs.calls import dtype_of
-from gendrpix.settings.options import Compare, check_common
-
-if TYPE_CHECKING:
-    from gendrpix.comparison.comparison import Record
+from gendrpix.settings.options import Compare
+from gendrpix.settings.recipe import INPUT, png_entries, weights_name, write_recipe
+from gendrpix.settings.restoration import order_choices
 
 
 def compare(options: Compare) -> int:
     """Restore one picture with every restorer, save each result as it ends, then the reports."""
-    from gendrpix.comparison.comparison import INPUT, input_record
+    from gendrpix.comparison.comparison import Measurement, input_line
     from gendrpix.comparison.comparison import compare as run_comparison
     from gendrpix.comparison.report import to_table, write_csv, write_json
     from gendrpix.devices import pick_device
     from gendrpix.image.picture import Picture, cut
-    from gendrpix.image.read import open_picture
+    from gendrpix.image.read import open_hashed, open_picture
     from gendrpix.image.write import save_png
+    from gendrpix.metrics.profiling import Runs
     from gendrpix.metrics.scorer import Scorer
     from gendrpix.restore.cache import RestorerCache, load_all
-    from gendrpix.restore.pipelines import enlarged_alpha
-    from gendrpix.settings.recipe import describe_recipe, pick_scale, png_entries
-    from gendrpix.settings.restoration import CompareSettings, order_choices
+    from gendrpix.restore.restorer import enlarged_alpha, pick_dtype_for
 
-    check_common(options)
-    picture = open_picture(options.input)
-    if options.crop is not None:
-        picture = cut(picture, options.crop)
+    settings = options.settings
+    runs = Runs(warmup=options.warmup, repeats=options.repeats)
+    picture, digest = open_hashed(options.input)
+    if settings.crop is not None:
+        picture = cut(picture, settings.crop)
     truth = None if options.truth is None else open_picture(options.truth)
     say_notes(options.input, picture.notes)
-    settings = CompareSettings(
-        scale=pick_scale(picture.width, picture.height, options.scale, options.size),
-        guidance=options.guidance,
-        pos_pad=options.pos_pad,
-        neg_pad=options.neg_pad,
-        plain_cfg=options.plain_cfg,
-        color_fix=options.color_fix,
-        warmup=options.warmup,
-        repeats=options.repeats,
-    )
     choices = order_choices(options.restorers, settings)
     files = {name: options.output / result_name(options.input, name) for name in (INPUT, *choices)}
     reports = {writer: options.output / f"report.{kind}" for writer, kind in ((write_csv, "csv"), (write_json, "json"))}
     check_free((*files.values(), *reports.values()), options.overwrite)
     with quiet_libraries():
         device = pick_device(options.device)
-        dtype = dtype_of(options, device)
-        cache = RestorerCache(options.weights, device=device, dtype=dtype, speedups=options.speedups)
+        dtype = pick_dtype_for(settings, device)
+        cache = RestorerCache(options.weights, device=device, dtype=dtype, speedups=settings.speedups)
         scorer = Scorer(device=device, lpips_net=options.lpips_net)
-        records: list[Record] = []
-        first = input_record(picture, settings, scorer, truth)
+        measured: list[Measurement] = []
+        first = input_line(picture, settings, scorer, truth)
         load_all(cache, choices)
-        for record in chain([first], run_comparison(picture, choices, settings, cache, scorer, truth)):
+        lines = run_comparison(picture, choices, settings, cache, scorer, truth, runs=runs)
+        for measurement, result, _ in chain([first], lines):
             options.output.mkdir(parents=True, exist_ok=True)
-            guidance = options.guidance if record.name == "gendr-pix" else None
-            recipe = describe_recipe(options, record.name, guidance, dtype)
-            entries = png_entries(recipe)
-            result = Picture(color=record.pixels, alpha=enlarged_alpha(picture, record.pixels))
-            save_png(result, files[record.name], overwrite=options.overwrite, metadata=entries, bits=options.bits)
-            records.append(record)
+            name = measurement.name
+            recipe = write_recipe(
+                measurement.settings,
+                weights=weights_name(options.weights),
+                weights_sha256=None if name == INPUT else cache.digest(name),
+                input_sha256=digest,
+                restorer=INPUT if name == INPUT else None,
+            )
+            saved = Picture(color=result.pixels, alpha=enlarged_alpha(picture, result.pixels))
+            save_png(saved, files[name], overwrite=options.overwrite, metadata=png_entries(recipe), bits=settings.bits)
+            measured.append(measurement)
     for write, path in reports.items():
-        write(records, path)
-    print(to_table(records).to_text())
+        write(measured, path)
+    print(to_table(measured).to_text())
     return 0
 
 

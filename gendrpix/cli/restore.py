@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from gendrpix.cli.console import quiet_libraries, say, say_notes
-from gendrpix.jobs.calls import dtype_of
-from gendrpix.settings.options import Restore, check_restore
+from gendrpix.settings.options import Restore
+from gendrpix.settings.recipe import weights_name, write_recipe
 
 if TYPE_CHECKING:
     import torch
 
-    from gendrpix.jobs.batch import RestoreCall, StreamCall
+    from gendrpix.jobs.batch import RecipeCall, RestoreCall, StreamCall
     from gendrpix.jobs.processes import ProcessGroup
     from gendrpix.jobs.tasks import Outcome, Task, Times
     from gendrpix.restore.pipelines import RestorerPipeline
@@ -22,29 +23,34 @@ if TYPE_CHECKING:
 
 def restore(options: Restore) -> int:
     """Restore each picture; say what is wrong with one and go on with the rest."""
-    check_restore(options)
     if not options.inputs:
         raise ValueError("There is nothing to restore; name picture files or folders of them.")
     with quiet_libraries():
         from gendrpix.devices import pick_device
         from gendrpix.jobs.processes import join_process_group
         from gendrpix.jobs.tasks import check_report, plan_tasks, remove_stale_parts_of
-        from gendrpix.settings.recipe import describe_recipe
+        from gendrpix.restore.restorer import dtype_name, pick_dtype_for
         from gendrpix.weights.load import find_restorer_folder
         from gendrpix.weights.verify import digest_weights
 
         tasks = plan_tasks(options.inputs, options.output)
         if options.report is not None:
             check_report(options.report, options.overwrite)
-        folder = find_restorer_folder(options.restorer, options.weights)
+        folder = find_restorer_folder(options.settings.restorer, options.weights)
         group = join_process_group(pick_device(options.device))
-        recipe = describe_recipe(options, options.restorer, options.guidance, dtype_of(options, group.device))
-        recipe["weights_sha256"] = digest_weights(folder)
+        dtype = dtype_name(pick_dtype_for(options.settings, group.device))
+        settings = options.settings.resolved(dtype=dtype)
+        digest = digest_weights(folder)
+
+        def recipe(input_sha256: str) -> dict[str, object]:
+            name = weights_name(options.weights)
+            return write_recipe(settings, weights=name, weights_sha256=digest, input_sha256=input_sha256)
+
         try:
             own = group.share(tasks)
             if group.index == 0:
                 remove_stale_parts_of(tasks)
-            return run_tasks(options, group, tasks, own, recipe)
+            return run_tasks(replace(options, settings=settings), group, tasks, own, recipe)
         finally:
             group.leave()
 
@@ -53,7 +59,7 @@ def restore(options: Restore) -> int:
 
 
 def run_tasks(
-    options: Restore, group: ProcessGroup, tasks: Sequence[Task], own: Sequence[Task], recipe: dict[str, Any]
+    options: Restore, group: ProcessGroup, tasks: Sequence[Task], own: Sequence[Task], recipe: RecipeCall
 ) -> int:
     """Do this process's tasks, then put all processes' reports together; the exit code of the whole job."""
     from gendrpix.jobs.tasks import write_report
@@ -89,34 +95,36 @@ def do_tasks(
     options: Restore,
     device: torch.device,
     tasks: Sequence[Task],
-    recipe: dict[str, Any],
+    recipe: RecipeCall,
     finish: Callable[[Outcome], None],
 ) -> Times:
     """Restore this process's pictures, into memory or straight into their files."""
     from gendrpix.jobs.batch import restore_files, stream_files
     from gendrpix.jobs.calls import restore_call, stream_call
 
+    settings = options.settings
+
     def load_call() -> RestoreCall:
-        return restore_call(load_pipeline(options, device), options, say)
+        return restore_call(load_pipeline(options, device), settings, say)
 
     def load_stream() -> StreamCall:
-        return stream_call(load_pipeline(options, device), options)
+        return stream_call(load_pipeline(options, device), settings, overwrite=options.overwrite)
 
-    how: dict[str, Any] = {"overwrite": options.overwrite, "crop": options.crop}
-    if options.stream:
-        return stream_files(tasks, load_stream, recipe, finish, **how)
+    if settings.stream:
+        return stream_files(tasks, load_stream, settings, recipe, finish, overwrite=options.overwrite)
     workers = options.workers or (1 if device.type == "cpu" else 4)
-    return restore_files(
-        tasks, load_call, recipe, finish, batch=options.batch, workers=workers, bits=options.bits, **how
-    )
+    batch, overwrite = options.batch, options.overwrite
+    return restore_files(tasks, load_call, settings, recipe, finish, batch=batch, workers=workers, overwrite=overwrite)
 
 
 def load_pipeline(options: Restore, device: torch.device) -> RestorerPipeline:
     """The restorer that the options name, ready."""
     from gendrpix.restore.pipelines import load_restorer
+    from gendrpix.restore.restorer import pick_dtype_for
 
-    dtype = dtype_of(options, device)
-    return load_restorer(options.restorer, options.weights, device=device, dtype=dtype, speedups=options.speedups)
+    settings = options.settings
+    dtype = pick_dtype_for(settings, device)
+    return load_restorer(settings.restorer, options.weights, device=device, dtype=dtype, speedups=settings.speedups)
 
 
 @contextlib.contextmanager

@@ -1,49 +1,44 @@
-"""Many restorers on one picture: a record of each with its time, memory and quality."""
+"""Many restorers on one picture: the result of each with its time, memory and quality."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import PIL.Image
-from torch import Tensor
 
 from gendrpix.devices import describe_device
-from gendrpix.image.color_fix import correct_color
 from gendrpix.image.picture import Limits, Picture
 from gendrpix.image.read import open_picture
 from gendrpix.image.resize import check_output_size, output_size, resize
 from gendrpix.image.write import to_pil
-from gendrpix.metrics.profiling import Peak, measure_peak, timed
+from gendrpix.metrics.profiling import ONCE, Peak, Runs, measure_peak, timed
 from gendrpix.metrics.scorer import Scorer, Scores
-from gendrpix.restore.guidance import Branches
 from gendrpix.restore.memory import weight_bytes
-from gendrpix.restore.pipelines import RestorerPipeline, enlarged_alpha
-from gendrpix.restore.planner import Fitted, restore_within
-from gendrpix.settings.restoration import CompareSettings, order_choices
-from gendrpix.specs import (
-    CHOICE_LABELS,
-)
+from gendrpix.restore.restorer import OneStepRestorer, Result, dtype_name, enlarged_alpha
+from gendrpix.settings.recipe import INPUT
+from gendrpix.settings.restoration import RestoreSettings, order_choices
+from gendrpix.specs import CHOICE_LABELS, Choice
 
-INPUT = "input"
 INPUT_LABEL = "Input (bicubic)"
 
 SCORED = Limits(max_pixels=Limits().max_output_pixels, max_aspect=float("inf"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """One restorer's result on one picture, and what it took."""
+class Measurement:
+    """What one restorer took on one picture, and how good its result is. It holds no pixels."""
 
     name: str
     """A key of `specs.CHOICE_LABELS`, or "input" for the resized photo."""
     label: str
-    image: PIL.Image.Image
-    """What a user sees and saves: RGB, or RGBA where the photo has an alpha."""
-    pixels: Tensor
-    """(1, 3, H, W) float32 in [-1, 1] on the CPU, before the rounding to 8 bits."""
-    branches: Branches | None = None
-    """PadCFG's two branches, float32 on the CPU, colours not corrected: `guidance.mix` moves omega without a run."""
+    size: tuple[int, int]
+    """(width, height) of the result, in pixels."""
+    settings: RestoreSettings
+    """How the result was made, resolved."""
+    runs: Runs = ONCE
+    """Runs that were not counted, and those that were."""
     seconds: float | None = None
     """Median wall time from the decoded photo to the restored pixels, resizing included; None for the input."""
     all_seconds: tuple[float, ...] = ()
@@ -53,129 +48,130 @@ class Record:
     scores: Scores = field(default_factory=Scores)
     """Of the picture rounded to 8 bits, as it is saved."""
     device: str = ""
+    """Empty for what was not computed here."""
     dtype: str = ""
-    settings: CompareSettings
     notes: tuple[str, ...] = ()
     """What was done otherwise than asked for lack of memory: tiles."""
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height) of the result, in pixels."""
-        return self.image.size
+
+class Compared(NamedTuple):
+    """One line of a comparison: what it took, what it gave, and the picture as a user sees it."""
+
+    measurement: Measurement
+    result: Result
+    """float32 on the CPU, before the rounding to 8 bits; with PadCFG's branches where it was guided."""
+    image: PIL.Image.Image
+    """RGB, or RGBA where the photo has an alpha."""
 
 
 def compare(
     picture: Picture,
     choices: Sequence[str],
-    settings: CompareSettings,
-    pipelines: Callable[[str], RestorerPipeline],
+    settings: RestoreSettings,
+    restorers: Callable[[str], OneStepRestorer],
     scorer: Scorer,
     truth: Picture | None = None,
     *,
+    runs: Runs = ONCE,
     quickest_first: bool = False,
-) -> Iterator[Record]:
-    """Restore `picture` with each choice and yield its record as soon as it is complete, GenDR first.
+) -> Iterator[Compared]:
+    """Restore `picture` with each choice and yield its line as soon as it is complete, GenDR first.
 
-    choices: keys of `specs.CHOICE_LABELS`. pipelines: gives the pipeline of a choice, a `RestorerCache` for
-    instance. truth: the picture as it should be, of the result's size. quickest_first: in the other order, so that
-    something can be seen soon; the ratios are then missing until `relative_to_gendr`.
+    picture: as read and cut. choices: keys of `specs.CHOICE_LABELS`. settings: those of gendr-pix; the others take
+    what concerns them. restorers: gives the restorer of a choice, a `RestorerCache` for instance. truth: the picture
+    as it should be, of the result's size. quickest_first: in the other order, so that something can be seen soon;
+    the ratios are then missing until `relative_to_gendr`.
     Raises ValueError at once for unknown choices, a result beyond the limits or a truth of another size.
     """
     ordered = order_choices(choices, settings)
-    height, width = output_size(picture.height, picture.width, settings.scale)
-    check_output_size(height, width)
-    check_truth(truth, width, height)
-    return _records(picture, ordered[::-1] if quickest_first else ordered, settings, pipelines, scorer, truth)
+    check_result(picture, settings, truth)
+    return _lines(picture, ordered[::-1] if quickest_first else ordered, settings, restorers, scorer, truth, runs)
 
 
-def _records(
+def _lines(
     picture: Picture,
-    choices: Sequence[str],
-    settings: CompareSettings,
-    pipelines: Callable[[str], RestorerPipeline],
+    choices: Sequence[Choice],
+    settings: RestoreSettings,
+    restorers: Callable[[str], OneStepRestorer],
     scorer: Scorer,
     truth: Picture | None,
-) -> Iterator[Record]:
+    runs: Runs,
+) -> Iterator[Compared]:
     reference_s: float | None = None
     for choice in choices:
-        record = run_choice(picture, choice, settings, pipelines(choice), scorer, truth, reference_s)
+        line = run_choice(picture, settings.for_choice(choice), restorers(choice), scorer, truth, reference_s, runs)
         if choice == "gendr":
-            reference_s = record.seconds
-        yield record
+            reference_s = line.measurement.seconds
+        yield line
 
 
-def relative_to_gendr(records: Sequence[Record]) -> list[Record]:
-    """The records with their ratios, now that GenDR's is among them; unchanged without it."""
-    reference_s = next((record.seconds for record in records if record.name == "gendr"), None)
+def relative_to_gendr(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The measurements with their ratios, now that GenDR's is among them; unchanged without it."""
+    reference_s = next((one.seconds for one in measurements if one.name == "gendr"), None)
     if reference_s is None:
-        return list(records)
-    return [
-        record if record.seconds is None else replace(record, ratio=reference_s / record.seconds) for record in records
-    ]
+        return list(measurements)
+    return [one if one.seconds is None else replace(one, ratio=reference_s / one.seconds) for one in measurements]
 
 
 def run_choice(
     picture: Picture,
-    choice: str,
-    settings: CompareSettings,
-    pipeline: RestorerPipeline,
+    settings: RestoreSettings,
+    restorer: OneStepRestorer,
     scorer: Scorer,
     truth: Picture | None = None,
     reference_s: float | None = None,
-) -> Record:
-    """One record: warm-up and timed runs under one memory measurement, then the metrics, which are not timed.
+    runs: Runs = ONCE,
+) -> Compared:
+    """One line: warm-up and timed runs under one memory measurement, then the metrics, which are not timed.
 
     reference_s: GenDR's seconds; the ratio of GenDR itself is 1.
     """
-    guidance = settings.guidance if choice == "gendr-pix" else None
+    guided = settings.guidance is not None
 
-    def restore_once() -> Fitted:
-        pixels = pipeline.prepare(picture, settings.scale)
-        fitted = restore_within(
-            pipeline,
-            pixels,
-            guidance,
-            batched=settings.batched,
-            keep_branches=guidance is not None,
-            pos_pad=settings.pos_pad,
-            neg_pad=settings.neg_pad,
-            plain_cfg=settings.plain_cfg,
-        )
-        return fitted._replace(restored=correct_color(fitted.restored, pixels, settings.color_fix))
+    def restore_once() -> Result:
+        return restorer.run(picture.color, settings, keep_branches=guided)
 
-    with measure_peak(pipeline.device, resident_bytes=weight_bytes(pipeline)) as peak:
-        timing = timed(restore_once, pipeline.device, warmup=settings.warmup, repeats=settings.repeats)
-    restored, branches, notes = timing.result
-    seconds = timing.seconds
-    reference_s = seconds if choice == "gendr" else reference_s
-    image = to_pil(restored, enlarged_alpha(picture, restored))
-    return Record(
-        name=choice,
-        label=CHOICE_LABELS[choice],
-        image=image,
-        pixels=restored.float().cpu(),
-        branches=None if branches is None else Branches(*(branch.float().cpu() for branch in branches)),
+    with measure_peak(restorer.device, resident_bytes=weight_bytes(restorer)) as peak:
+        timing = timed(restore_once, restorer.device, warmup=runs.warmup, repeats=runs.repeats)
+    result, seconds = timing.result, timing.seconds
+    reference_s = seconds if settings.choice == "gendr" else reference_s
+    image = to_pil(result.pixels, enlarged_alpha(picture, result.pixels))
+    measurement = Measurement(
+        name=settings.choice,
+        label=CHOICE_LABELS[settings.choice],
+        size=result.size,
+        settings=result.settings,
+        runs=runs,
         seconds=seconds,
         all_seconds=timing.all_seconds,
         ratio=None if reference_s is None else reference_s / seconds,
         peak=peak,
         scores=score_image(image, scorer, truth),
-        device=describe_device(pipeline.device),
-        dtype=str(pipeline.unet.dtype).removeprefix("torch."),
-        settings=settings,
-        notes=notes,
+        device=describe_device(restorer.device),
+        dtype=dtype_name(restorer.unet.dtype),
+        notes=result.notes,
     )
+    return Compared(measurement, result.on_cpu(), image)
 
 
-def input_record(picture: Picture, settings: CompareSettings, scorer: Scorer, truth: Picture | None = None) -> Record:
+def input_line(picture: Picture, settings: RestoreSettings, scorer: Scorer, truth: Picture | None = None) -> Compared:
     """The photo at the output size, which every restorer starts from: the line that the others are read against."""
-    height, width = output_size(picture.height, picture.width, settings.scale)
-    check_output_size(height, width)
-    check_truth(truth, width, height)
+    height, width = check_result(picture, settings, truth)
     pixels = resize(picture.color, height, width)
     image = to_pil(pixels, enlarged_alpha(picture, pixels))
-    scores = score_image(image, scorer, truth)
-    return Record(name=INPUT, label=INPUT_LABEL, image=image, pixels=pixels, scores=scores, settings=settings)
+    settings = settings.for_choice("gendr-pix*").resolved(dtype="float32")
+    measurement = Measurement(
+        name=INPUT, label=INPUT_LABEL, size=(width, height), settings=settings, scores=score_image(image, scorer, truth)
+    )
+    return Compared(measurement, Result(pixels=pixels, settings=settings), image)
+
+
+def check_result(picture: Picture, settings: RestoreSettings, truth: Picture | None = None) -> tuple[int, int]:
+    """(height, width) of the result. Raises ValueError beyond the limits and for a truth of another size."""
+    height, width = output_size(picture.height, picture.width, settings.scale_for(picture.width, picture.height))
+    check_output_size(height, width)
+    check_truth(truth, width, height)
+    return height, width
 
 
 def score_image(image: PIL.Image.Image, scorer: Scorer, truth: Picture | None = None) -> Scores:

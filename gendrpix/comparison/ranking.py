@@ -7,8 +7,6 @@ and one loss of everybody against a player of strength 1 keep the strengths fini
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
 import random
@@ -18,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gendrpix.files import csv_text
 
 Counts = NDArray[np.float64]
 
@@ -134,18 +134,10 @@ def next_pair(names: Sequence[str], votes: Iterable[Vote], rng: random.Random) -
 def ranking_csv(ranks: Sequence[Rank]) -> str:
     """One line a player, unrounded."""
     rows = [(i, r.name, r.points, r.error_points, r.wins, r.losses, r.ties) for i, r in enumerate(ranks, start=1)]
-    return to_csv(("place", "name", "points", "error_points_95", "wins", "losses", "ties"), rows)
+    return csv_text([("place", "name", "points", "error_points_95", "wins", "losses", "ties"), *rows])
 
 
 def votes_csv(votes: Sequence[Vote]) -> str:
     """One line a vote, in their order; the winner is empty where there was no difference."""
     rows = [(vote.picture, vote.first, vote.second, vote.winner or "") for vote in votes]
-    return to_csv(("picture", "first", "second", "winner"), rows)
-
-
-def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([("picture", "first", "second", "winner"), *rows])

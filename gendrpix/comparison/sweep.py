@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gendrpix.restore.guidance import Branches, mix
 from gendrpix.restore.pipelines import RestorerPipeline
-from gendrpix.settings.checks import check_offset
+from gendrpix.settings.checks import checked_offset
 from gendrpix.specs import PATCH, Offset
 
 Side = Literal["positive", "negative"]
@@ -67,7 +67,7 @@ class BranchBank:
         missing = [offset for offset in dict.fromkeys(offsets) if (side, offset) not in self._kept]
         for offset in missing:
             if offset is not None:
-                check_offset(offset)
+                checked_offset("offset", offset)
         if missing:
             predicted = self.pipeline.restore_branch(self.pixels, missing, positive=side == "positive")
             for offset, one in zip(missing, predicted.float().cpu().split(1), strict=True):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from gendrpix.settings.checks import check_color_fix
+from gendrpix.settings.checks import checked_choice
+from gendrpix.specs import COLOR_FIXES
 
 WAVELET_LEVELS = 5
 """Blurs in the wavelet's low band, 1, 2, 4, 8, 16 pixels wide: together a sigma of 13 pixels, a reach of 31."""
@@ -28,7 +29,7 @@ def correct_color(restored: Tensor, pixels: Tensor, kind: str) -> Tensor:
     - "adain":   every channel's mean and standard deviation over the picture are made the input's
                  (adaptive instance normalisation, arXiv 1703.06868)
     """
-    check_color_fix(kind)
+    checked_choice("color_fix", kind, COLOR_FIXES)
     if kind == "none":
         return restored
     if restored.shape != pixels.shape:

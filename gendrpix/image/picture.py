@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from torch import Tensor
 
 from gendrpix.errors import PictureError
+from gendrpix.specs import Box
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,20 +73,6 @@ class Picture:
     @property
     def height(self) -> int:
         return self.color.shape[-2]
-
-
-class Box(NamedTuple):
-    """A region in pixels of the picture it is cut from."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-    @property
-    def corners(self) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom), as PIL takes it."""
-        return self.left, self.top, self.left + self.width, self.top + self.height
 
 
 def place_box(width: int, height: int, *, across: float, down: float, side_px: int) -> Box:

@@ -7,6 +7,7 @@ No global of Pillow is changed, so any number of threads may decode at once.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import time
@@ -289,6 +290,12 @@ def open_picture(
     if not isinstance(data, bytes):
         raise PictureError(f"The open file gives {type(data).__name__}, not bytes; open it in binary mode.")
     return from_decoded(decode_bytes(data, "The file", limits))
+
+
+def open_hashed(path: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[Picture, str]:
+    """A picture file, read and decoded once, and the SHA-256 of its bytes. Raises PictureError."""
+    data = read_file(path, limits)
+    return from_decoded(decode_bytes(data, quoted(path), limits)), hashlib.sha256(data).hexdigest()
 
 
 def read_size(path: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int]:

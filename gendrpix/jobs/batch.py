@@ -27,11 +27,14 @@ from gendrpix.image.resize import resize_alpha
 from gendrpix.image.write import save_png
 from gendrpix.jobs.tasks import Outcome, Task, Times
 from gendrpix.settings.recipe import KEYWORD, png_entries, read_entry
+from gendrpix.settings.restoration import RestoreSettings
 
 T = TypeVar("T")
 
 RestoreCall = Callable[[Sequence[Picture]], Sequence[Tensor]]
 """Pictures of one size => their results, (1, 3, H, W) in [-1, 1] each."""
+RecipeCall = Callable[[str], Mapping[str, Any]]
+"""SHA-256 of a picture's file => the recipe of its result, JSON values."""
 
 
 class Streamed(NamedTuple):
@@ -61,24 +64,22 @@ class Loaded:
 def restore_files(
     tasks: Sequence[Task],
     load: Callable[[], RestoreCall],
-    recipe: Mapping[str, Any],
+    settings: RestoreSettings,
+    recipe: RecipeCall,
     finish: Callable[[Outcome], None],
     *,
     batch: int = 1,
     workers: int = 1,
-    bits: int = 8,
     overwrite: bool = False,
     overlap: bool = True,
-    crop: tuple[int, int, int, int] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Times:
     """Restore every task's picture and save its result; `finish` hears of each, one at a time, from any thread.
 
-    load: gives the model's call, asked for once, when the first picture is there. recipe: what all results have in
-    common (JSON values); each result carries it with its input's SHA-256, and an existing result of the same recipe
-    is skipped. batch: most pictures of one size in one call. workers: threads that read, and as many that write.
-    bits: of the PNGs' channels, 8 or 16. overlap: False does one thing after the other, to compare. crop: the part of
-    each picture to restore (`image.picture.cut`). limits: what each picture may be.
+    load: gives the model's call, asked for once, when the first picture is there. settings: whose crop and bits are
+    taken here. recipe: of each result, which carries it; an existing result of the same recipe is skipped.
+    batch: most pictures of one size in one call. workers: threads that read, and as many that write.
+    overlap: False does one thing after the other, to compare. limits: what each picture may be.
     Raises what `load` raises; whatever else goes wrong is the outcome of one file.
     """
     if batch < 1 or workers < 1:
@@ -90,10 +91,12 @@ def restore_files(
             finish(outcome)
 
     def read(task: Task) -> Loaded | Outcome:
-        return guarded(task, lambda: read_task(task, recipe, crop=crop, overwrite=overwrite, limits=limits))
+        return guarded(task, lambda: read_task(task, settings, recipe, overwrite=overwrite, limits=limits))
 
     def write(loaded: Loaded, result: Tensor, seconds: float) -> None:
-        tell(guarded(loaded.task, lambda: write_result(loaded, result, seconds, bits=bits, overwrite=overwrite)))
+        tell(
+            guarded(loaded.task, lambda: write_result(loaded, result, seconds, bits=settings.bits, overwrite=overwrite))
+        )
 
     start, load_s, model_s = time.perf_counter(), 0.0, 0.0
     restore: RestoreCall | None = None
@@ -171,17 +174,17 @@ def batch_by_size(pictures: Iterable[Loaded], batch: int) -> Iterator[list[Loade
 
 def read_task(
     task: Task,
-    recipe: Mapping[str, Any],
+    settings: RestoreSettings,
+    recipe: RecipeCall,
     *,
     overwrite: bool,
-    crop: tuple[int, int, int, int] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Loaded | Outcome:
     """The decoded picture, or the outcome "skipped" where its result is there already. Raises ValueError."""
     if task.target.exists() and task.target.resolve() == task.source.resolve():
         raise ValueError("the result would replace the picture itself; choose another folder with -o.")
     data = read_file(task.source, limits)
-    entries = png_entries({**recipe, "input_sha256": hashlib.sha256(data).hexdigest()})
+    entries = png_entries(recipe(hashlib.sha256(data).hexdigest()))
     if task.target.exists():
         if read_entry(task.target) == entries[KEYWORD]:
             return Outcome(task=task, status="skipped")
@@ -191,7 +194,7 @@ def read_task(
                 "choose another folder or allow overwriting (--overwrite)."
             )
     picture = from_decoded(decode_bytes(data, quoted(task.source), limits))
-    return Loaded(task=task, picture=picture if crop is None else cut(picture, crop), entries=entries)
+    return Loaded(task=task, picture=picture if settings.crop is None else cut(picture, settings.crop), entries=entries)
 
 
 def restore_group(group: Sequence[Loaded], restore: RestoreCall) -> list[tuple[Loaded, Tensor | Outcome, float]]:
@@ -233,17 +236,17 @@ def write_result(loaded: Loaded, result: Tensor, seconds: float, *, bits: int, o
 def stream_files(
     tasks: Sequence[Task],
     load: Callable[[], StreamCall],
-    recipe: Mapping[str, Any],
+    settings: RestoreSettings,
+    recipe: RecipeCall,
     finish: Callable[[Outcome], None],
     *,
     overwrite: bool = False,
-    crop: tuple[int, int, int, int] | None = None,
 ) -> Times:
     """As `restore_files`, one picture after the other, each result written while it is made."""
     start, load_s = time.perf_counter(), 0.0
     stream: StreamCall | None = None
     for task in tasks:
-        loaded = guarded(task, partial(read_task, task, recipe, overwrite=overwrite, crop=crop))
+        loaded = guarded(task, partial(read_task, task, settings, recipe, overwrite=overwrite))
         if isinstance(loaded, Outcome):
             finish(loaded)
             continue

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from gendrpix.errors import PictureError
-from gendrpix.files import make_folder, quoted, remove_stale_parts, write_text
+from gendrpix.files import csv_text, make_folder, quoted, remove_stale_parts, write_text
 from gendrpix.image.read import SUFFIXES, is_picture_name
 
 COLUMNS = ("file", "result", "status", "seconds", "width", "height", "result_width", "result_height", "reason")
@@ -127,11 +125,9 @@ def check_report(path: Path, overwrite: bool) -> None:
 def write_report(outcomes: Iterable[Outcome], path: Path) -> None:
     """One line a file, empty where there is no figure. Raises PictureError where it cannot be written."""
     make_folder(path.parent)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[object]] = [COLUMNS]
     for one in outcomes:
         sizes = [*(one.size or ("", "")), *(one.result_size or ("", ""))]
         seconds = "" if one.seconds is None else f"{one.seconds:.6f}"
-        writer.writerow([one.task.source, one.task.target, one.status, seconds, *sizes, one.reason])
-    write_text(path, text.getvalue())
+        rows.append([one.task.source, one.task.target, one.status, seconds, *sizes, one.reason])
+    write_text(path, csv_text(rows))

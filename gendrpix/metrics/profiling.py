@@ -25,6 +25,24 @@ SAMPLE_S = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
+class Runs:
+    """How often something is run to be timed. Raises ValueError for impossible numbers."""
+
+    warmup: int = 1
+    """Runs at the same size that are not counted."""
+    repeats: int = 1
+    """Counted runs; the time is their median."""
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or self.repeats < 1:
+            raise ValueError(f"warmup is {self.warmup} and repeats {self.repeats}; expected at least 0 and at least 1.")
+
+
+ONCE = Runs()
+"""One run that is not counted, and one that is."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timing(Generic[T]):
     """Time of repeated runs of one function, the device idle before and after each."""
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gendrpix.files import written_beside
 from gendrpix.metrics.registry import find_metric
+from gendrpix.specs import Box
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,22 +21,8 @@ INK = "#1f2430"
 ACCENT = "#3757c4"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Crop:
-    """A square region of a picture, in pixels."""
-
-    left: int
-    top: int
-    side_px: int
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) as PIL takes it."""
-        return self.left, self.top, self.left + self.side_px, self.top + self.side_px
-
-
 def crops_sheet(
-    pictures: Mapping[str, Image.Image], crops: Sequence[Crop], *, tile_px: int = 256, gap_px: int = 8
+    pictures: Mapping[str, Image.Image], crops: Sequence[Box], *, tile_px: int = 256, gap_px: int = 8
 ) -> Image.Image:
     """One column a picture, its label above; one row a crop, enlarged to `tile_px` pixel by pixel (no smoothing).
 
@@ -53,8 +40,8 @@ def crops_sheet(
         x = gap_px + column * (tile_px + gap_px)
         draw.text((x + tile_px / 2, label_px / 2), label, fill=INK, font=font, anchor="mm")
         for row, crop in enumerate(crops):
-            tile = picture.convert("RGB").crop(crop.box)
-            method = Image.Resampling.NEAREST if crop.side_px <= tile_px else Image.Resampling.LANCZOS
+            tile = picture.convert("RGB").crop(crop.corners)
+            method = Image.Resampling.NEAREST if crop.width <= tile_px else Image.Resampling.LANCZOS
             sheet.paste(tile.resize((tile_px, tile_px), method), (x, label_px + row * (tile_px + gap_px)))
     return sheet
 
@@ -66,7 +53,7 @@ def label_font(size_px: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size_px)
 
 
-def check_crops(pictures: Mapping[str, Image.Image], crops: Sequence[Crop]) -> None:
+def check_crops(pictures: Mapping[str, Image.Image], crops: Sequence[Box]) -> None:
     """Raise ValueError unless there are pictures of one size that hold all the crops."""
     sizes = {picture.size for picture in pictures.values()}
     if len(sizes) != 1 or not crops:
@@ -76,9 +63,11 @@ def check_crops(pictures: Mapping[str, Image.Image], crops: Sequence[Crop]) -> N
         )
     width, height = sizes.pop()
     for crop in crops:
-        left, top, right, bottom = crop.box
-        if crop.side_px < 1 or left < 0 or top < 0 or right > width or bottom > height:
-            raise ValueError(f"The crop {crop.box} reaches beyond the pictures, {width} x {height}; choose one within.")
+        left, top, right, bottom = crop.corners
+        if crop.width < 1 or left < 0 or top < 0 or right > width or bottom > height:
+            raise ValueError(
+                f"The crop {crop.corners} reaches beyond the pictures, {width} x {height}; choose one within."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,8 @@ from gendrpix.specs import (
     Speedup,
     restorer_of,
 )
+from gendrpix.weights.load import find_restorer_folder
+from gendrpix.weights.verify import digest_weights
 
 
 class RestorerCache:
@@ -33,6 +35,7 @@ class RestorerCache:
         self.dtype = dtype
         self._lock = threading.Lock()
         self._pipelines: dict[str, RestorerPipeline] = {}
+        self._digests: dict[str, str] = {}
 
     def __call__(self, name: str) -> RestorerPipeline:
         """The pipeline of a restorer or choice. Raises ValueError where there are no weights of it."""
@@ -43,6 +46,13 @@ class RestorerCache:
                     name, self.weights, device=self.device, dtype=self.dtype, speedups=self.speedups
                 )
             return self._pipelines[name]
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of the weights of a restorer or choice, computed once. Raises ValueError where there are none."""
+        name = restorer_of(name)
+        if name not in self._digests:
+            self._digests[name] = digest_weights(find_restorer_folder(name, self.weights))
+        return self._digests[name]
 
 
 def load_all(cache: RestorerCache, choices: Sequence[str]) -> Mapping[str, RestorerPipeline]:

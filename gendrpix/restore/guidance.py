@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gendrpix.image.resize import reflect_pad
-from gendrpix.settings.checks import check_offset
+from gendrpix.settings.checks import checked_offset
 from gendrpix.specs import NEG_PAD, PATCH, POS_PAD, Offset
 
 BatchPredictor = Callable[[Tensor, Tensor], Tensor]
@@ -34,13 +34,13 @@ def pad(x: Tensor, offset: Offset) -> Tensor:
 
     Reflection, repeated where the picture is smaller than the pad.
     """
-    top, left = check_offset(offset)
+    top, left = checked_offset("offset", offset)
     return reflect_pad(x, left, PATCH - left, top, PATCH - top)
 
 
 def crop(y: Tensor, offset: Offset, height: int, width: int) -> Tensor:
     """The inverse of `pad`: (B, 3, H+8, W+8) => (B, 3, height, width)."""
-    top, left = check_offset(offset)
+    top, left = checked_offset("offset", offset)
     return y[..., top : top + height, left : left + width]
 
 

@@ -1,6 +1,6 @@
 """How much memory a restorer takes: a rehearsal on the meta device, which allocates nothing, and what is free.
 
-The rehearsal runs the pipeline's own code with its own attention and dtype on tensors without contents, and books
+The rehearsal runs the network's own code with its own attention and dtype on tensors without contents, and books
 every storage when it comes and when it goes. What kernels need beside their results is added for the CPU, from
 measurements; on CUDA, where it depends on the libraries, nothing is added.
 """
@@ -13,7 +13,7 @@ import ctypes
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-if TYPE_CHECKING:
-    from gendrpix.restore.pipelines import RestorerPipeline
+from gendrpix.restore.network import OneStepNetwork
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -83,40 +82,40 @@ def tight_memory(device: torch.device) -> Iterator[None]:
         library.mallopt(MMAP_THRESHOLD, USUAL_BYTES)
 
 
-def pass_bytes(pipeline: RestorerPipeline, pixels: int, *, guided: bool = False, batched: bool = True) -> float:
+def pass_bytes(network: OneStepNetwork, pixels: int, *, guided: bool = False, batched: bool = True) -> float:
     """Peak bytes of a pass over so many (padded) pixels, the input and the result with it, above the weights.
 
     guided: PadCFG, both branches as one batch or one after the other. Rehearsed once for each way of working.
     """
-    known = _rates.setdefault(pipeline, {})
-    processors = tuple(type(processor).__name__ for processor in pipeline.unet.attn_processors.values())
+    known = _rates.setdefault(network, {})
+    processors = tuple(type(processor).__name__ for processor in network.unet.attn_processors.values())
     side = TRACED_PX if pixels >= TRACED_PX**2 else SMALL_PX
-    key = (guided, batched, pipeline.unet.dtype, processors, side)
+    key = (guided, batched, network.unet.dtype, processors, side)
     if key not in known:
-        known[key] = trace_bytes_per_pixel(pipeline, guided=guided, batched=batched, side=side)
+        known[key] = trace_bytes_per_pixel(network, guided=guided, batched=batched, side=side)
     return known[key] * pixels
 
 
-def fixed_bytes(pipeline: RestorerPipeline) -> int:
+def fixed_bytes(network: OneStepNetwork) -> int:
     """Bytes that a process's first restoration takes beside what grows with the pixels."""
-    if pipeline.device.type != "cpu":
+    if network.device.type != "cpu":
         return 0
-    parts = [pipeline.unet]
-    if pipeline.vae is not None:
-        parts += [pipeline.vae.decoder, *([pipeline.vae.encoder] if pipeline.restorer.reads == "latent" else [])]
+    parts = [network.unet]
+    if network.vae is not None:
+        parts += [network.vae.decoder, *([network.vae.encoder] if network.restorer.reads == "latent" else [])]
     num_layers = sum(isinstance(module, nn.Conv2d | nn.Linear) for part in parts for module in part.modules())
     known = KERNEL_BYTES.get(torch.backends.cpu.get_cpu_capability(), {})
-    return num_layers * known.get(pipeline.unet.dtype, OTHER_KERNEL_BYTES)
+    return num_layers * known.get(network.unet.dtype, OTHER_KERNEL_BYTES)
 
 
-def trace_bytes_per_pixel(pipeline: RestorerPipeline, *, guided: bool, batched: bool, side: int = TRACED_PX) -> float:
-    """The bytes a pixel that tensors alone take at most, by running the pipeline on the meta device."""
+def trace_bytes_per_pixel(network: OneStepNetwork, *, guided: bool, batched: bool, side: int = TRACED_PX) -> float:
+    """The bytes a pixel that tensors alone take at most, by running the network on the meta device."""
     given = side - 8 if guided else side  # PadCFG pads by 8
-    return trace_peak_memory(pipeline, given, given, guided=guided, batched=batched) / side**2
+    return trace_peak_memory(network, given, given, guided=guided, batched=batched) / side**2
 
 
 def trace_peak_memory(
-    pipeline: RestorerPipeline,
+    network: OneStepNetwork,
     height: int,
     width: int,
     *,
@@ -125,10 +124,10 @@ def trace_peak_memory(
     vae_tile_px: int | None = None,
 ) -> int:
     """The bytes that tensors alone take at most in one restoration to that size."""
-    actor = without_contents(pipeline)
-    tracker = MemoryTracker(reorders=pipeline.device.type == "cpu")
+    actor = without_contents(network)
+    tracker = MemoryTracker(reorders=network.device.type == "cpu")
     with torch.inference_mode(), actor.vae_tiles(vae_tile_px), tracker:
-        pixels = torch.empty(1, 3, height, width, dtype=pipeline.unet.dtype, device="meta")
+        pixels = torch.empty(1, 3, height, width, dtype=network.unet.dtype, device="meta")
         if guided:
             actor.restore_guided(pixels, 1.5, batched=batched)
         else:
@@ -136,16 +135,17 @@ def trace_peak_memory(
     return tracker.peak
 
 
-def without_contents(pipeline: RestorerPipeline) -> RestorerPipeline:
-    """The pipeline on the meta device, attention and all; its own weights are neither moved nor copied."""
-    actor: RestorerPipeline = type(pipeline)(
-        unet=_shadow(pipeline.unet),
-        vae=None if pipeline.vae is None else _shadow(pipeline.vae),
-        prompts=pipeline.prompts.to("meta"),
-        form=pipeline.config.form,
-        timestep=pipeline.config.timestep,
-        pattern_tokens=pipeline.config.pattern_tokens,
-        model=pipeline.config.model,
+def without_contents(network: OneStepNetwork) -> OneStepNetwork:
+    """The network on the meta device, attention and all; its own weights are neither moved nor copied."""
+    kind: Any = type(network)
+    actor: OneStepNetwork = kind(
+        unet=_shadow(network.unet),
+        vae=None if network.vae is None else _shadow(network.vae),
+        prompts=network.prompts.to("meta"),
+        form=network.config.form,
+        timestep=network.config.timestep,
+        pattern_tokens=network.config.pattern_tokens,
+        model=network.config.model,
     )
     return actor
 
@@ -199,8 +199,8 @@ class MemoryTracker(TorchDispatchMode):
         self._now -= self._living.pop(key)
 
 
-def weight_bytes(pipeline: RestorerPipeline) -> int:
-    """Bytes of the pipeline's parameters and buffers."""
-    modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]
+def weight_bytes(network: OneStepNetwork) -> int:
+    """Bytes of the network's parameters and buffers."""
+    modules = [module for module in (network.unet, network.vae) if module is not None]
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
     return sum(tensor.nbytes for tensor in tensors)

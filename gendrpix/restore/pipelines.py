@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -17,34 +17,25 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gendrpix.image.color_fix import correct_color
-from gendrpix.image.picture import Picture
+from gendrpix.image.picture import Picture, cut
 from gendrpix.image.read import open_picture
-from gendrpix.image.resize import check_output_size, output_size, pad_to_multiple, resize, resize_alpha
 from gendrpix.image.write import to_pil
-from gendrpix.models.attention import attend_as
-from gendrpix.models.codecs import LatentCodec, codec_for
-from gendrpix.models.networks import Autoencoder, predict, split_feed_forward
-from gendrpix.models.pattern import without_pattern
+from gendrpix.models.codecs import codec_for
+from gendrpix.models.networks import Autoencoder, split_feed_forward
 from gendrpix.models.speedups import speed_up
-from gendrpix.restore import guidance as padcfg
-from gendrpix.restore.guidance import Branches
-from gendrpix.restore.planner import TileChoice, restore_within
-from gendrpix.settings.checks import check_color_fix
+from gendrpix.restore.restorer import OneStepRestorer, enlarged_alpha
+from gendrpix.settings.restoration import RestoreSettings, checked_speedups
 from gendrpix.specs import (
     DEFAULT_SPEEDUPS,
     FORMAT_VERSION,
-    MODEL_SPECS,
-    NEG_PAD,
-    PATCH,
-    POS_PAD,
     RESTORER_SPECS,
     ColorFix,
     Offset,
-    RestorerSpec,
     Speedup,
+    TileChoice,
     find_restorer,
 )
+from gendrpix.weights.hub import CardFacts, own_card, upload
 from gendrpix.weights.load import (
     check_listed,
     find_folder,
@@ -85,12 +76,6 @@ def as_output(results: list[Tensor], pictures: list[Picture], output_type: str) 
     return array
 
 
-def enlarged_alpha(picture: Picture, result: Tensor) -> Tensor | None:
-    """(1, 1, H, W) in [0, 1] at the size of `result` (B, 3, H, W), or None for an opaque picture."""
-    height, width = result.shape[-2:]
-    return None if picture.alpha is None else resize_alpha(picture.alpha, height, width)
-
-
 def stack(results: Sequence[Tensor]) -> Tensor:
     """Results of one size as one batch. Raises ValueError for unequal sizes."""
     sizes = {tuple(result.shape[-2:]) for result in results}
@@ -105,7 +90,7 @@ PROMPTS_FILE = "prompts.safetensors"
 ImageInput = Picture | PIL.Image.Image | str | Path | bytes
 
 
-class RestorerPipeline(DiffusionPipeline):
+class RestorerPipeline(OneStepRestorer, DiffusionPipeline):
     """One evaluation of a UNet between two codecs; the subclasses name which.
 
     `unet`'s ends must have the channels that the restorer's domains have; `prompts` is (2, L, D), the positive and
@@ -114,7 +99,6 @@ class RestorerPipeline(DiffusionPipeline):
     (`gendrpix.models.pattern.without_pattern`): odd, 0 for not at all, as in the paper.
     """
 
-    restorer: ClassVar[RestorerSpec]
     folder: Path | None = None
     """Where it was loaded from."""
     model_cpu_offload_seq = "vae->unet->vae"
@@ -204,59 +188,35 @@ class RestorerPipeline(DiffusionPipeline):
                 self.register_modules(vae=vae)
         save_file({"prompts": self.prompts.contiguous()}, Path(save_directory) / PROMPTS_FILE)
 
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload weights, prompt embeddings and a model card; its address (`gendrpix.weights.hub.upload`)."""
-        from gendrpix.weights.hub import upload
+    def push_to_hub(self, repo_id: str, *, card: str | None = None, **options: Any) -> str:
+        """Upload weights, prompt embeddings and a model card; its address (`gendrpix.weights.hub.upload`).
 
-        return upload(self, repo_id, **options)
-
-    # Options -------------------------------------------------------------------------------------------------------
-
-    @property
-    def window_tokens(self) -> tuple[int, ...] | None:
-        """Side of the self-attention field seen in training, one a level; None for a family that is not registered."""
-        spec = MODEL_SPECS.get(self.config.model)
-        return spec.window_tokens if spec else None
-
-    @property
-    def attention(self) -> str | None:
-        """The kind that `set_attention` has chosen; None where it was never called."""
-        return self._attention
-
-    def set_attention(self, kind: str) -> None:
-        """Choose the UNet's self-attention: "full", "window", "pooled" or "auto" (`gendrpix.models.attention`)."""
-        if self.window_tokens is None:
-            raise ValueError(
-                f"The trained window sizes of {self.config.model!r} are not known; expected one of "
-                f"{', '.join(MODEL_SPECS)}. Call gendrpix.models.attention.set_attention with the sides."
-            )
-        attend_as(MODEL_SPECS[self.config.model], self.unet, kind)
-        self._attention = kind
-
-    @contextlib.contextmanager
-    def vae_tiles(self, tile_px: int | None) -> Iterator[None]:
-        """Within, the autoencoder works in blended tiles of that side in pixels; None for the whole at once."""
-        codecs = [codec for codec in (self._reader, self._writer) if isinstance(codec, LatentCodec)]
-        before = [codec.tile_px for codec in codecs]
-        for codec in codecs:
-            codec.tile_px = tile_px
-        try:
-            yield
-        finally:
-            for codec, tile in zip(codecs, before, strict=True):
-                codec.tile_px = tile
+        card: by default the one that lies beside the weights it was loaded from, else a plain one.
+        """
+        facts = CardFacts(
+            restorer=self.restorer,
+            model=self.config.model,
+            parameters=sum(parameter.numel() for parameter in self.unet.parameters()),
+            has_autoencoder=self.vae is not None,
+            form=self.config.form,
+            timestep=self.config.timestep,
+        )
+        with tempfile.TemporaryDirectory(prefix="gendrpix-hub-") as folder:
+            self.save_pretrained(folder)
+            return upload(Path(folder), repo_id, facts, card=card or own_card(self.folder), **options)
 
     # Restoring -----------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def __call__(
         self,
         image: ImageInput | Sequence[ImageInput],
         *,
-        scale: float = 4.0,
+        scale: float | None = None,
+        size_px: int | None = None,
+        crop: tuple[int, int, int, int] | None = None,
         guidance: float | None = None,
-        pos_pad: Offset = POS_PAD,
-        neg_pad: Offset = NEG_PAD,
+        pos_pad: Offset | None = None,
+        neg_pad: Offset | None = None,
         plain_cfg: bool = False,
         batched: bool = True,
         tile: TileChoice = "auto",
@@ -264,116 +224,41 @@ class RestorerPipeline(DiffusionPipeline):
         return_branches: bool = False,
         output_type: Literal["pil", "np", "pt"] = "pil",
     ) -> RestorationOutput:
-        """Restore and enlarge one picture or many.
+        """Restore and enlarge one picture or many, as `gendrpix.settings.restoration.RestoreSettings` says.
 
-        scale: 1 to 8; the output has `floor(n * scale + 0.5)` pixels a side.
-        guidance: PadCFG's omega, GenDR-Pix only; None is one unpadded pass with the positive embedding.
-        pos_pad, neg_pad: offsets of the two branches, rows and columns, 0 to 7. plain_cfg leaves both unpadded.
-        batched: run the two branches as one batch (faster) or one after the other (less memory).
-        tile: side of the tiles in pixels of the result, a multiple of 8; "auto" for tiles only where the whole picture
-        is not expected to fit into memory, None for none (`gendrpix.restore.planner`).
-        color_fix: "wavelet" or "adain" takes the colours from the input (`gendrpix.image.color_fix`); the branches keep
-        theirs.
-        output_type: "np" and "pt" need outputs of one size; they carry no alpha.
+        return_branches: give back PadCFG's two branches as well, their colours not corrected.
+        output_type: "np" and "pt" need outputs of one size, and carry no alpha.
         """
-        if not 1.0 <= scale <= 8.0:
-            raise ValueError(f"scale is {scale}, expected 1 to 8.")
+        settings = RestoreSettings(
+            restorer=self.restorer.name,  # type: ignore[arg-type] # a key of RESTORER_SPECS
+            scale=scale,
+            size_px=size_px,
+            crop=crop,
+            guidance=guidance,
+            pos_pad=pos_pad,
+            neg_pad=neg_pad,
+            plain_cfg=plain_cfg,
+            batched=batched,
+            tile=tile,
+            color_fix=color_fix,
+        )
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is {output_type!r}, expected 'pil', 'np' or 'pt'.")
-        check_color_fix(color_fix)
-        if guidance is None and return_branches:
+        if settings.guidance is None and return_branches:
             raise ValueError("There are no branches without guidance; pass guidance=OMEGA with return_branches=True.")
-        pictures = [one if isinstance(one, Picture) else open_picture(one) for one in as_list(image)]
-        results, kept = [], []
-        notes: list[str] = []
-        for picture in self.progress_bar(pictures):
-            pixels = self.prepare(picture, scale)
-            how: dict[str, Any] = {"pos_pad": pos_pad, "neg_pad": neg_pad, "plain_cfg": plain_cfg}
-            fitted = restore_within(
-                self, pixels, guidance, tile=tile, batched=batched, keep_branches=return_branches, **how
-            )
-            results.append(correct_color(fitted.restored, pixels, color_fix))
-            notes += fitted.notes
-            if fitted.branches is not None:
-                kept.append(fitted.branches)
+        opened = [one if isinstance(one, Picture) else open_picture(one) for one in as_list(image)]
+        pictures = [one if settings.crop is None else cut(one, settings.crop) for one in opened]
+        results = [
+            self.run(picture.color, settings, keep_branches=return_branches) for picture in self.progress_bar(pictures)
+        ]
         self.maybe_free_model_hooks()
-        images = as_output(results, pictures, output_type)
+        images = as_output([result.pixels for result in results], pictures, output_type)
+        notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
+        kept = [result.branches for result in results if result.branches is not None]
         if not return_branches:
-            return RestorationOutput(images=images, notes=tuple(dict.fromkeys(notes)))
+            return RestorationOutput(images=images, notes=notes)
         positive, negative = (stack(branch) for branch in zip(*kept, strict=True))
-        return RestorationOutput(images=images, positive=positive, negative=negative, notes=tuple(dict.fromkeys(notes)))
-
-    def prepare(self, picture: Picture, scale: float) -> Tensor:
-        """Picture => (1, 3, H, W) in [-1, 1] at the output size, on the pipeline's device and in its dtype."""
-        height, width = output_size(picture.height, picture.width, scale)
-        check_output_size(height, width)
-        color = picture.color
-        if self.device.type == "cuda":  # from pinned memory the copy runs beside what the GPU still computes
-            color = color.pin_memory().to(self.device, non_blocking=True)
-        return resize(color.to(self.device), height, width).to(self.unet.dtype)
-
-    @torch.inference_mode()
-    def restore(self, pixels: Tensor) -> Tensor:
-        """One unpadded pass with the positive embedding: (B, 3, H, W) in [-1, 1] => the same, clamped."""
-        height, width = pixels.shape[-2:]
-        restored = self._predict(pad_to_multiple(pixels, PATCH), self.prompts[:1])
-        return restored[..., :height, :width].clamp(-1, 1)
-
-    def restore_guided(self, pixels: Tensor, guidance: float | None, **how: Any) -> tuple[Tensor, Branches | None]:
-        """`restore` without guidance; else the clamped mix of `restore_branches(pixels, **how)`, and the branches."""
-        if guidance is None:
-            return self.restore(pixels), None
-        branches = self.restore_branches(pixels, **how)
-        return padcfg.mix(branches, guidance).clamp(-1, 1), branches
-
-    @torch.inference_mode()
-    def restore_branches(
-        self,
-        pixels: Tensor,
-        *,
-        pos_pad: Offset = POS_PAD,
-        neg_pad: Offset = NEG_PAD,
-        plain_cfg: bool = False,
-        batched: bool = True,
-    ) -> Branches:
-        """PadCFG's two branches, (B, 3, H, W) each, not clamped; `guidance.mix` makes the result of them."""
-        if not self.restorer.guided:
-            raise ValueError(
-                f"Guidance is defined for GenDR-Pix only, not for {self.restorer.label}; pass guidance=None."
-            )
-        height, width = pixels.shape[-2:]
-        whole = pad_to_multiple(pixels, PATCH)
-        if plain_cfg:
-            branches = padcfg.predict_plain_branches(self._predict, whole, self.prompts, batched=batched)
-        else:
-            branches = padcfg.predict_branches(
-                self._predict, whole, self.prompts, pos_pad=pos_pad, neg_pad=neg_pad, batched=batched
-            )
-        return Branches(*(branch[..., :height, :width] for branch in branches))
-
-    @torch.inference_mode()
-    def restore_branch(self, pixels: Tensor, offsets: Sequence[Offset | None], *, positive: bool) -> Tensor:
-        """One of PadCFG's branches at several offsets: (1, 3, H, W) => (len(offsets), 3, H, W), not clamped.
-
-        An offset of None is the unpadded pass. All are one batch, so None cannot stand beside others.
-        """
-        height, width = pixels.shape[-2:]
-        whole = pad_to_multiple(pixels, PATCH)
-        row = 0 if positive else 1
-        padded = torch.cat([whole if offset is None else padcfg.pad(whole, offset) for offset in offsets])
-        predicted = self._predict(padded, self.prompts[row : row + 1].expand(len(offsets), -1, -1))
-        pairs = zip(predicted, offsets, strict=True)
-        cropped = [padcfg.crop(one, offset or (0, 0), height, width) for one, offset in pairs]
-        return torch.stack(cropped)
-
-    def _predict(self, pixels: Tensor, prompts: Tensor) -> Tensor:
-        """Pixels with sides that are multiples of 8 => pixels, not clamped."""
-        prompts = prompts.to(pixels.device, pixels.dtype)
-        given = self._reader.encode(pixels)
-        restored = self._writer.decode(
-            predict(self.unet, given, prompts, timestep=self.config.timestep, form=self.config.form)
-        )
-        return without_pattern(restored, pixels, self.config.pattern_tokens)
+        return RestorationOutput(images=images, positive=positive, negative=negative, notes=notes)
 
 
 def check_format(version: int) -> None:
@@ -421,6 +306,7 @@ def load_restorer(
     `devices.pick_dtype("auto", device)` is the fastest dtype; `speedups` are those of `gendrpix.models.speedups`.
     Self-attention is "auto" where the family's trained sizes are known (`RestorerPipeline.set_attention`).
     """
+    ways = checked_speedups(tuple(speedups))
     folder = find_restorer_folder(find_restorer(name).name, weights)
     loaded = PIPELINES[name].from_pretrained(folder, dtype=dtype)
     loaded.set_progress_bar_config(disable=True)
@@ -428,7 +314,7 @@ def load_restorer(
     if loaded.window_tokens:
         loaded.set_attention("auto")
     moved: RestorerPipeline = loaded.to(device)
-    speed_up(moved, speedups)
+    speed_up(moved.unet, moved.vae, moved.device, ways)
     return moved
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,16 +19,11 @@ from torch import Tensor
 from gendrpix.models.tiling import restore_tiled
 from gendrpix.restore.guidance import Branches, mix
 from gendrpix.restore.memory import available_bytes, fixed_bytes, pass_bytes, tight_memory, trace_peak_memory
-from gendrpix.settings.checks import check_tile
-from gendrpix.specs import MIN_TILE_PX, PATCH
-
-if TYPE_CHECKING:
-    from gendrpix.restore.pipelines import RestorerPipeline
+from gendrpix.restore.network import OneStepNetwork
+from gendrpix.settings.checks import checked_tile
+from gendrpix.specs import MIN_TILE_PX, PATCH, TileChoice
 
 T = TypeVar("T")
-TileChoice = int | Literal["auto"] | None
-"""A side in pixels; "auto" for tiles only where the whole does not fit; None for no tiles."""
-
 TILES_PX = (4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, MIN_TILE_PX)
 """Sides that are tried, largest first."""
 VAE_TILES_PX = (2048, 1024, 512)
@@ -82,7 +77,7 @@ class Fitted(NamedTuple):
 
 
 def predict_peak(
-    pipeline: RestorerPipeline,
+    network: OneStepNetwork,
     height: int,
     width: int,
     *,
@@ -99,17 +94,17 @@ def predict_peak(
     (`gendrpix.restore.streaming`).
     """
     if vae_tile_px is not None:
-        whole = trace_peak_memory(pipeline, height, width, vae_tile_px=vae_tile_px)
-        return whole * num_pictures + fixed_bytes(pipeline)
+        whole = trace_peak_memory(network, height, width, vae_tile_px=vae_tile_px)
+        return whole * num_pictures + fixed_bytes(network)
     if tile_px is None or max(height, width) <= tile_px:
-        whole_pass = pass_bytes(pipeline, padded_pixels(height, width, guided), guided=guided, batched=batched)
-        return int(whole_pass * num_pictures) + fixed_bytes(pipeline)
+        whole_pass = pass_bytes(network, padded_pixels(height, width, guided), guided=guided, batched=batched)
+        return int(whole_pass * num_pictures) + fixed_bytes(network)
     pixels = padded_pixels(min(tile_px, height), min(tile_px, width), guided)
-    tile = pass_bytes(pipeline, pixels, guided=guided, batched=batched)
+    tile = pass_bytes(network, pixels, guided=guided, batched=batched)
     channels = 6 if guided else 3
     strips = 3 * channels * FLOAT_BYTES * min(tile_px, height) * width  # being blended, carried over, read or given out
-    whole = 0 if streamed else (3 + channels) * pipeline.unet.dtype.itemsize * height * width
-    return int((tile + strips + whole) * num_pictures) + fixed_bytes(pipeline)
+    whole = 0 if streamed else (3 + channels) * network.unet.dtype.itemsize * height * width
+    return int((tile + strips + whole) * num_pictures) + fixed_bytes(network)
 
 
 def padded_pixels(height: int, width: int, guided: bool) -> int:
@@ -119,7 +114,7 @@ def padded_pixels(height: int, width: int, guided: bool) -> int:
 
 
 def list_plans(
-    pipeline: RestorerPipeline,
+    network: OneStepNetwork,
     height: int,
     width: int,
     *,
@@ -132,32 +127,33 @@ def list_plans(
     """The plans that the settings allow, fastest first. Raises ValueError for an impossible tile."""
     longer = max(height, width)
     if isinstance(tile, int):
-        sides: list[int | None] = [check_tile(tile), *(side for side in TILES_PX if side < tile)]
+        checked_tile(tile)
+        sides: list[int | None] = [tile, *(side for side in TILES_PX if side < tile)]
     else:
         smaller = [side for side in TILES_PX if side < longer] if tile == "auto" else []
         sides = [*([] if streamed else [None]), *smaller]
     for side in sides or [MIN_TILE_PX]:
         both = (True, False) if guided and batched and side in (None, tile) else (batched and not guided,)
         inner = [vae_tile for vae_tile in VAE_TILES_PX if longer / 4 <= vae_tile < longer]
-        inside = [None, *inner] if side is None and tile == "auto" and pipeline.vae is not None else [None]
+        inside = [None, *inner] if side is None and tile == "auto" and network.vae is not None else [None]
         for together, vae_tile in product(both, inside):
             how: dict[str, Any] = {"batched": together, "tile_px": side, "vae_tile_px": vae_tile}
             predicted = predict_peak(
-                pipeline, height, width, guided=guided, num_pictures=num_pictures, streamed=streamed, **how
+                network, height, width, guided=guided, num_pictures=num_pictures, streamed=streamed, **how
             )
             plan = Plan(predicted_bytes=predicted, explanation="", **how)
             yield replace(plan, explanation=f"{describe(guided, plan)}: about {in_words(predicted)}.")
 
 
 def choose_plan(
-    pipeline: RestorerPipeline, height: int, width: int, *, budget_bytes: int | None = None, **settings: Any
+    network: OneStepNetwork, height: int, width: int, *, budget_bytes: int | None = None, **settings: Any
 ) -> Plan:
-    """The first of `list_plans(pipeline, height, width, **settings)` that fits the budget: by default, what is free.
+    """The first of `list_plans(network, height, width, **settings)` that fits the budget: by default, what is free.
 
     Raises PlanError where none fits.
     """
-    budget = available_bytes(pipeline.device) if budget_bytes is None else budget_bytes
-    plans = list(list_plans(pipeline, height, width, **settings))
+    budget = available_bytes(network.device) if budget_bytes is None else budget_bytes
+    plans = list(list_plans(network, height, width, **settings))
     if settings.get("streamed"):
         plans.sort(key=lambda plan: not plan.leaves_room(budget))  # tiles in any case: room is worth more than size
     return _first_that_fits(plans, budget)
@@ -191,7 +187,7 @@ def in_words(num_bytes: int) -> str:
 
 
 def restore_within(
-    pipeline: RestorerPipeline,
+    network: OneStepNetwork,
     pixels: Tensor,
     guidance: float | None,
     *,
@@ -201,7 +197,7 @@ def restore_within(
     budget_bytes: int | None = None,
     **how: Any,
 ) -> Fitted:
-    """`pipeline.restore_guided(pixels, guidance, **how)` by the first plan that fits, and by smaller ones if need be.
+    """`network.restore_guided(pixels, guidance, **how)` by the first plan that fits, and by smaller ones if need be.
 
     pixels: (B, 3, H, W) in [-1, 1] at the output size. budget_bytes: by default, what the device has free. A picture
     that fits as asked is restored as asked, with nothing predicted where there is memory in plenty.
@@ -209,18 +205,18 @@ def restore_within(
     """
     num_pictures, _, height, width = pixels.shape
     guided = guidance is not None
-    budget = available_bytes(pipeline.device) if budget_bytes is None else budget_bytes
+    budget = available_bytes(network.device) if budget_bytes is None else budget_bytes
 
     def run(plan: Plan) -> tuple[Tensor, Branches | None]:
-        return run_plan(pipeline, pixels, guidance, plan, keep_branches, how)
+        return run_plan(network, pixels, guidance, plan, keep_branches, how)
 
     def run_tight(plan: Plan) -> tuple[Tensor, Branches | None]:
-        with tight_memory(pipeline.device):
+        with tight_memory(network.device):
             return run(plan)
 
     def smaller() -> list[Plan]:
         return list(
-            list_plans(pipeline, height, width, guided=guided, batched=batched, tile=tile, num_pictures=num_pictures)
+            list_plans(network, height, width, guided=guided, batched=batched, tile=tile, num_pictures=num_pictures)
         )
 
     asked = Plan(batched=batched, tile_px=None, predicted_bytes=0, explanation="As asked.")
@@ -274,7 +270,7 @@ def next_smaller(plans: Sequence[Plan], plan: Plan, guided: bool) -> Plan | None
 
 
 def run_plan(
-    pipeline: RestorerPipeline,
+    network: OneStepNetwork,
     pixels: Tensor,
     guidance: float | None,
     plan: Plan,
@@ -283,19 +279,19 @@ def run_plan(
 ) -> tuple[Tensor, Branches | None]:
     """Restore in the plan's way: the result, clamped, and PadCFG's branches if they were to be kept."""
     if plan.tile_px is None or max(pixels.shape[-2:]) <= plan.tile_px:
-        with pipeline.vae_tiles(plan.vae_tile_px):
-            restored, branches = pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)
+        with network.vae_tiles(plan.vae_tile_px):
+            restored, branches = network.restore_guided(pixels, guidance, batched=plan.batched, **how)
         return restored, branches if keep_branches else None
 
     if not keep_branches or guidance is None:
 
         def predict(tile: Tensor) -> Tensor:
-            return pipeline.restore_guided(tile, guidance, batched=plan.batched, **how)[0]
+            return network.restore_guided(tile, guidance, batched=plan.batched, **how)[0]
 
         return restore_tiled(pixels, predict, plan.tile_px), None
 
     def predict_both(tile: Tensor) -> Tensor:  # (B, 3, h, w) => (B, 6, h, w)
-        return torch.cat(pipeline.restore_branches(tile, batched=plan.batched, **how), dim=1)
+        return torch.cat(network.restore_branches(tile, batched=plan.batched, **how), dim=1)
 
     branches = Branches(*restore_tiled(pixels, predict_both, plan.tile_px).split(3, dim=1))
     return mix(branches, guidance).clamp(-1, 1), branches

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from gendrpix.files import written_beside
-from gendrpix.image.color_fix import correct_color
 from gendrpix.image.picture import Picture
 from gendrpix.image.png import PngStream, check_keyword
 from gendrpix.image.resize import check_output_size, output_size, resize_rows
@@ -24,60 +23,60 @@ from gendrpix.image.write import to_array
 from gendrpix.models.tiling import Predictor, restore_bands
 from gendrpix.restore.memory import available_bytes, tight_memory
 from gendrpix.restore.planner import Plan, choose_plan
-from gendrpix.settings.checks import check_color_fix, check_tile
-from gendrpix.specs import OVERLAP_PX, ColorFix
-
-if TYPE_CHECKING:
-    from gendrpix.restore.pipelines import RestorerPipeline
+from gendrpix.restore.restorer import OneStepRestorer
+from gendrpix.settings.checks import checked_tile
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import OVERLAP_PX
 
 
 def restore_to_png(
-    pipeline: RestorerPipeline,
+    restorer: OneStepRestorer,
     picture: Picture,
     path: str | os.PathLike[str],
+    settings: RestoreSettings,
     *,
-    scale: float = 4.0,
-    guidance: float | None = None,
-    tile: int | Literal["auto"] = "auto",
     budget_bytes: int | None = None,
-    color_fix: ColorFix = "none",
-    bits: int = 8,
     overwrite: bool = False,
     metadata: Mapping[str, str] | None = None,
     progress: Callable[[float], None] | None = None,
-    **how: Any,
 ) -> Plan:
     """Restore `picture` into a PNG by the largest tiles that fit the memory, and give back the plan.
 
-    Tiles that leave room (`planner.Plan.leaves_room`) go before larger ones. color_fix: "none" or "wavelet", tile by
-    tile; "adain" needs the whole picture and raises ValueError. how: pos_pad, neg_pad and plain_cfg of
-    `RestorerPipeline.restore_guided`. Errors are those of `stream_png`, and PlanError where nothing fits.
+    picture: as read and cut. settings: those of a stream. Tiles that leave room (`planner.Plan.leaves_room`) go
+    before larger ones, and colours are corrected tile by tile. Errors are those of `stream_png`, ValueError for
+    settings that do not stream, and PlanError where nothing fits.
     """
+    settings = replace(restorer.resolve(settings), stream=True)  # refuses what cannot be streamed
+    scale = settings.scale_for(picture.width, picture.height)
     height, width = output_size(picture.height, picture.width, scale)
     check_output_size(height, width)
-    check_color_fix(color_fix)
-    if color_fix == "adain":
-        raise ValueError("AdaIN needs the whole picture at once; choose 'wavelet', or restore without streaming.")
-    budget = available_bytes(pipeline.device) if budget_bytes is None else budget_bytes
+    budget = available_bytes(restorer.device) if budget_bytes is None else budget_bytes
+    guided = settings.guidance is not None
     plan = choose_plan(
-        pipeline, height, width, guided=guidance is not None, tile=tile, streamed=True, budget_bytes=budget
+        restorer,
+        height,
+        width,
+        guided=guided,
+        batched=settings.batched,
+        tile=settings.tile,
+        streamed=True,
+        budget_bytes=budget,
     )
     assert plan.tile_px is not None  # a streamed plan always has tiles
 
     def predict(pixels: Tensor) -> Tensor:
-        restored = pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)[0]
-        return correct_color(restored, pixels, color_fix)
+        return restorer.run_tile(pixels, settings, batched=plan.batched)
 
-    with nullcontext() if plan.leaves_room(budget) else tight_memory(pipeline.device):
+    with nullcontext() if plan.leaves_room(budget) else tight_memory(restorer.device):
         stream_png(
             picture,
             path,
             predict,
             scale=scale,
             tile_px=plan.tile_px,
-            device=pipeline.device,
-            dtype=pipeline.unet.dtype,
-            bits=bits,
+            device=restorer.device,
+            dtype=restorer.unet.dtype,
+            bits=settings.bits,
             overwrite=overwrite,
             metadata=metadata,
             progress=progress,
@@ -108,7 +107,7 @@ def stream_png(
     for a tile that is too small.
     """
     path, size = Path(path), output_size(picture.height, picture.width, scale)
-    check_tile(tile_px)
+    checked_tile(tile_px)
     check_output_size(*size)
     for keyword in metadata or {}:
         check_keyword(keyword)

@@ -2,97 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import (
-    COMPARED_OMEGA,
-    DEFAULT_GUIDANCE,
+    DEFAULT_OMEGA,
     DEFAULT_SPEEDUPS,
-    NEG_PAD,
-    POS_PAD,
     Choice,
-    ColorFix,
-    Offset,
+    Dtype,
     Speedup,
+    TileChoice,
 )
 
-
-def parse_omega(words: list[str]) -> float | None:
-    """The word "none" as None, else a number."""
-    return None if words[0].lower() == "none" else float(words[0])
-
-
-Omega = Annotated[
-    float | None,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="OMEGA|none",
-        instance_from_str=parse_omega,
-        is_instance=lambda value: value is None or isinstance(value, int | float),
-        str_from_instance=lambda value: ["none" if value is None else str(value)],
-    ),
-]
-
-
-def parse_tile(words: list[str]) -> int | Literal["auto"] | None:
-    """The words "auto" and "none" (None), else a whole number."""
-    word = words[0].lower()
-    return "auto" if word == "auto" else None if word == "none" else int(word)
-
-
-Tile = Annotated[
-    int | Literal["auto"] | None,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="PX|auto|none",
-        instance_from_str=parse_tile,
-        is_instance=lambda value: value is None or value == "auto" or isinstance(value, int),
-        str_from_instance=lambda value: ["none" if value is None else str(value)],
-    ),
-]
+REGISTRY = tyro.constructors.ConstructorRegistry()
+"""How words become values that may be none: the word "none" is None."""
 Device = Literal["auto", "cuda", "mps", "cpu"]
-Dtype = Literal["float32", "bfloat16", "float16"]
-DtypeChoice = Literal["auto", "float32", "bfloat16", "float16"]
 OutputPath = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Common:
-    """What `restore` and `compare` share."""
+@REGISTRY.primitive_rule
+def read_none(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+    """Numbers and tiles that may be none."""
+    if info.type == float | None:
+        return _word(lambda word: None if word == "none" else float(word), "NUMBER|none")
+    if info.type == TileChoice:
+        return _word(lambda word: None if word == "none" else word if word == "auto" else int(word), "PX|auto|none")
+    return None
 
-    scale: float | None = None
-    """How many times larger, 1 to 8; 4 where neither --scale nor --size is given."""
-    size: Annotated[int | None, tyro.conf.arg(metavar="PX")] = None
+
+def _word(read: Callable[[str], Any], metavar: str) -> tyro.constructors.PrimitiveConstructorSpec[Any]:
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: read(words[0].lower()),
+        is_instance=lambda value: value is None or isinstance(value, int | float | str),
+        str_from_instance=lambda value: ["none" if value is None else str(value)],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions(RestoreSettings):
+    """The settings of `restore` as options: the same fields, under the names that they have there."""
+
+    size_px: Annotated[int | None, tyro.conf.arg(name="size", metavar="PX")] = None
     """Longer side of the result in pixels, in place of --scale."""
     crop: Annotated[tuple[int, int, int, int] | None, tyro.conf.arg(metavar="LEFT TOP WIDTH HEIGHT")] = None
     """Restore this part of the picture alone, in pixels of the picture."""
-    pos_pad: Offset = POS_PAD
-    """PadCFG: rows and columns put before the picture in the positive branch, 0 to 7."""
-    neg_pad: Offset = NEG_PAD
-    """The same in the negative branch."""
-    weights: str = "mini"
-    """A bundled family, a folder or a hub id."""
-    device: Device = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
-    dtype: DtypeChoice = "auto"
-    """The numbers the networks compute with; auto: the fastest on the device that change no pixel visibly."""
-    speedups: tuple[Speedup, ...] = DEFAULT_SPEEDUPS
-    """Ways to compute faster; those for CUDA are fp8 and graphs."""
-    color_fix: ColorFix = "none"
-    """Where results take their colours from: as restored, or low frequencies, or mean and contrast, of the input."""
-    bits: Literal[8, 16] = 8
-    """Bits a channel in the PNGs."""
-    overwrite: bool = False
-    """Replace files that exist already."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restore(Common):
+class CompareOptions(RestoreOptions):
+    """The settings of `compare`: those of `restore` for gendr-pix, where its two passes are asked for."""
+
+    restorer: tyro.conf.Suppress[Literal["gendr-pix"]] = "gendr-pix"
+    guidance: float | None = DEFAULT_OMEGA
+    """PadCFG's omega for gendr-pix, 0 to 3. None turns it into gendr-pix*."""
+    stream: tyro.conf.Suppress[bool] = False
+
+
+def plain(settings: RestoreSettings) -> RestoreSettings:
+    """Options as the settings that they are, equal to those from elsewhere."""
+    return RestoreSettings(**{field.name: getattr(settings, field.name) for field in fields(RestoreSettings)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore:
     """Restore and enlarge pictures. Each result is a PNG with the input's name, at its place in the folder.
 
     A result that is there already and was made of the same input in the same way is kept: run the command again to
@@ -103,24 +82,31 @@ class Restore(Common):
     """Picture files, or folders of them, with the folders within."""
     output: OutputPath
     """Folder for the results."""
-    restorer: Literal["gendr", "gendr-adc", "gendr-pix"] = "gendr-pix"
-    """Which restorer."""
-    guidance: Omega = DEFAULT_GUIDANCE
-    """PadCFG's omega, gendr-pix only; none is one pass without guidance."""
-    tile: Tile = "auto"
-    """Side of the tiles in pixels of the result, a multiple of 8; auto: tiles only where memory is short."""
-    stream: bool = False
-    """Write each result to disk as it is made, tile by tile: for results that do not fit into memory."""
+    settings: Annotated[RestoreOptions, tyro.conf.arg(name="")]
+    weights: str = "mini"
+    """A bundled family, a folder or a hub id."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
     batch: int = 1
     """Most pictures of one size that are restored at once; more than 1 is for GPUs."""
     workers: int | None = None
     """Threads that read pictures, and as many that write; 1 on the CPU and 4 elsewhere where none is given."""
     report: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """CSV file with a line for each picture: status, seconds, sizes, reason."""
+    overwrite: bool = False
+    """Replace files that exist already."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", plain(self.settings))
+        for name, number in (("--batch", self.batch), ("--workers", self.workers)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} is {number}; expected at least 1.")
+        if self.settings.stream and self.batch > 1:
+            raise ValueError(f"--stream restores one picture at a time; leave out --batch {self.batch}.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(Common):
+class Compare:
     """Restore one picture with every restorer; print and save time, memory and quality of each."""
 
     input: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
@@ -129,10 +115,11 @@ class Compare(Common):
     """Folder for the results, report.csv and report.json."""
     restorers: tuple[Choice, ...] = get_args(Choice)
     """Which restorers; gendr-pix* is gendr-pix without guidance."""
-    guidance: Omega = COMPARED_OMEGA
-    """PadCFG's omega for gendr-pix."""
-    plain_cfg: bool = False
-    """Guide without offsets."""
+    settings: Annotated[CompareOptions, tyro.conf.arg(name="")]
+    weights: str = "mini"
+    """A bundled family, a folder or a hub id."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
     truth: Path | None = None
     """The picture as it should be, of the result's size: adds PSNR, SSIM and LPIPS."""
     lpips_net: Literal["alex", "squeeze", "vgg"] = "alex"
@@ -141,6 +128,11 @@ class Compare(Common):
     """Runs of each restorer that are not counted."""
     repeats: int = 1
     """Counted runs of each; the time is their median."""
+    overwrite: bool = False
+    """Replace files that exist already."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", plain(self.settings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,46 +190,13 @@ Command = (
 
 
 def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Info:
-    """The command that the arguments name. SystemExit(2) where they make no sense."""
+    """The command that the arguments name. SystemExit(2) where they make no sense, else ValueError."""
     command: Restore | Compare | Bench | Info = tyro.cli(
         Command,
         args=argv,
         prog="gendrpix",
         description="One-step photo restoration: GenDR, GenDR-Adc and GenDR-Pix.",
         config=(tyro.conf.FlagCreatePairsOff,),
+        registry=REGISTRY,
     )
     return command
-
-
-def check_common(options: Common) -> None:
-    """Raise ValueError for numbers out of range, before anything is read or loaded."""
-    from gendrpix.settings.checks import check_offset
-
-    if options.scale is not None and options.size is not None:
-        raise ValueError("--scale and --size say the same thing twice; give one of them.")
-    if options.scale is not None and not 1.0 <= options.scale <= 8.0:
-        raise ValueError(f"--scale is {options.scale}; expected 1 to 8.")
-    if options.size is not None and options.size < 1:
-        raise ValueError(f"--size is {options.size}; expected at least 1.")
-    check_offset(options.pos_pad)
-    check_offset(options.neg_pad)
-
-
-def check_restore(options: Restore) -> None:
-    """Raise ValueError for options that make no sense together."""
-    from gendrpix.settings.checks import check_tile
-
-    check_common(options)
-    if options.guidance is not None and options.restorer != "gendr-pix":
-        raise ValueError(f"--guidance is for gendr-pix only, not for {options.restorer}; leave it out.")
-    for name, number in (("--batch", options.batch), ("--workers", options.workers)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} is {number}; expected at least 1.")
-    if isinstance(options.tile, int):
-        check_tile(options.tile)
-    if options.stream and options.batch > 1:
-        raise ValueError(f"--stream restores one picture at a time; leave out --batch {options.batch}.")
-    if options.stream and options.tile is None:
-        raise ValueError("--stream restores in tiles; leave out --tile none.")
-    if options.stream and options.color_fix == "adain":
-        raise ValueError("--color-fix adain needs the whole picture at once; choose wavelet, or leave out --stream.")

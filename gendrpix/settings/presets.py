@@ -1,87 +1,76 @@
-"""Guidance settings by name, and as files: JSON of one's own, or the recipe that a result's PNG carries.
-
-What is read from a file is checked key by key: types, ranges, size. Nothing is guessed.
-"""
+"""Settings by name, and as JSON files. What is read from a file is checked like any other input."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import fields
 from types import MappingProxyType
-from typing import Literal, Self, get_args
+from typing import Any, get_args
 
-from gendrpix.settings.checks import PresetError, checked_number, checked_offset, read_object
-from gendrpix.specs import NEG_PAD, POS_PAD, Offset
+from gendrpix.settings.checks import SettingsError, checked_choice, read_object, shown
+from gendrpix.settings.restoration import Kind, RestoreSettings
+from gendrpix.specs import NEG_PAD, POS_PAD
 
-Kind = Literal["padcfg", "plain", "none"]
-FORMAT = "gendrpix guidance 1"
-MAX_OMEGA = 3.0
-EXPLORED_OMEGA = 1.5
-"""Where exploring begins: at 1 the negative branch has no say."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guidance:
-    """How GenDR-Pix is guided."""
-
-    kind: Kind = "padcfg"
-    """"padcfg"; "plain", both branches unpadded; "none", one unpadded pass (Pix*)."""
-    omega: float = EXPLORED_OMEGA
-    pos_pad: Offset = POS_PAD
-    neg_pad: Offset = NEG_PAD
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            kinds = ", ".join(get_args(Kind))
-            raise PresetError(f"The kind of guidance is {self.kind!r:.40}; expected one of {kinds}.")
-        object.__setattr__(self, "omega", checked_number("omega", self.omega, 0.0, MAX_OMEGA))
-        for name in ("pos_pad", "neg_pad"):
-            object.__setattr__(self, name, checked_offset(name, getattr(self, name)))
-
-    @property
-    def offsets(self) -> tuple[Offset | None, Offset | None]:
-        """(positive, negative) as a `sweep.BranchBank` takes them: None is unpadded."""
-        return (self.pos_pad, self.neg_pad) if self.kind == "padcfg" else (None, None)
-
-    @property
-    def mixed_omega(self) -> float:
-        """The omega that is mixed with: 1, the positive branch alone, without guidance."""
-        return 1.0 if self.kind == "none" else self.omega
-
-    def to_json(self) -> str:
-        """The settings as a document that `from_json` reads."""
-        document = {
-            "format": FORMAT,
-            "kind": self.kind,
-            "omega": self.omega,
-            "pos_pad": list(self.pos_pad),
-            "neg_pad": list(self.neg_pad),
-        }
-        return json.dumps(document, indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Read `to_json`'s document. Raises PresetError unless it has exactly these keys, with values in range."""
-        document = read_object(text)
-        expected = ("format", "kind", "omega", "pos_pad", "neg_pad")
-        wrong = [*(set(document) - set(expected)), *(set(expected) - set(document))]
-        if wrong:
-            raise PresetError(
-                f"The settings file has or lacks {min(wrong)!r:.40}; expected exactly {', '.join(expected)}."
-            )
-        if document["format"] != FORMAT:
-            raise PresetError(
-                f"The file's format is {document['format']!r:.40}; expected {FORMAT!r}, as this page saves it."
-            )
-        return cls(**{key: document[key] for key in expected[1:]})
+FORMAT = "gendrpix settings 2"
+GUIDANCE_FORMAT = "gendrpix guidance 1"
+"""Format of version 0.1.0: the guidance of gendr-pix alone. It is still read."""
+GUIDANCE_KEYS = ("format", "kind", "omega", "pos_pad", "neg_pad")
 
 
-PRESETS: Mapping[str, Guidance] = MappingProxyType(
+def to_json(settings: RestoreSettings) -> str:
+    """The settings as a document that `from_json` reads. Of scale and size it has the one that was given."""
+    document = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    del document["scale" if settings.size_px is not None else "size_px"]
+    return json.dumps({"format": FORMAT, **document}, indent=2) + "\n"
+
+
+def from_json(text: str | bytes) -> RestoreSettings:
+    """Read `to_json`'s document, or that of version 0.1.0. Keys that are left out have their defaults.
+
+    Raises SettingsError for another format, an unknown key and a value out of range.
+    """
+    document = read_object(text)
+    found = document.get("format")
+    if found == GUIDANCE_FORMAT:
+        return _from_guidance(document)
+    if found != FORMAT:
+        raise SettingsError(f"The file's format is {shown(found)}; expected {FORMAT!r}, as this page saves it.")
+    known = {field.name for field in fields(RestoreSettings)}
+    unknown = sorted(document.keys() - known - {"format"})
+    if unknown:
+        raise SettingsError(f"The settings file has {unknown[0]!r:.40}; expected some of {', '.join(sorted(known))}.")
+    return RestoreSettings(**{key: value for key, value in document.items() if key != "format"})
+
+
+def _from_guidance(document: Mapping[str, Any]) -> RestoreSettings:
+    wrong = [*(document.keys() - set(GUIDANCE_KEYS)), *(set(GUIDANCE_KEYS) - document.keys())]
+    if wrong:
+        raise SettingsError(
+            f"The settings file has or lacks {min(wrong)!r:.40}; expected exactly {', '.join(GUIDANCE_KEYS)}."
+        )
+    kind = checked_choice("kind", document["kind"], get_args(Kind))
+    return guided(kind, document["omega"], document["pos_pad"], document["neg_pad"])
+
+
+def guided(kind: Kind, omega: Any, pos_pad: Any, neg_pad: Any, **more: Any) -> RestoreSettings:
+    """Settings of gendr-pix by kind of guidance, as widgets and old files hold them.
+
+    All values are checked, those that the kind does not use as well. more: further fields. Raises SettingsError.
+    """
+    if omega is None or pos_pad is None or neg_pad is None:
+        raise SettingsError("The guidance lacks omega or an offset; expected numbers.")
+    whole = RestoreSettings(guidance=omega, pos_pad=pos_pad, neg_pad=neg_pad, **more)
+    if kind == "padcfg":
+        return whole
+    return RestoreSettings(guidance=omega if kind == "plain" else None, plain_cfg=kind == "plain", **more)
+
+
+PRESETS: Mapping[str, RestoreSettings] = MappingProxyType(
     {
-        "Paper": Guidance(),
-        "Plain CFG": Guidance(kind="plain"),
-        "None (Pix*)": Guidance(kind="none"),
+        "Paper": RestoreSettings(pos_pad=POS_PAD, neg_pad=NEG_PAD),
+        "Plain CFG": RestoreSettings(plain_cfg=True),
+        "None (Pix*)": RestoreSettings(),
     }
 )
 """The paper's offsets, guidance without them, and no guidance. The paper names no omega; this one is ours."""

@@ -1,4 +1,7 @@
-"""What a result was made of, as a text entry in its PNG: told apart from others, a finished job can be skipped."""
+"""What a result was made of, as a text entry in its PNG: told apart from others, a finished job can be skipped.
+
+The command line, the page and the examples write the same JSON for the same values, by `write_recipe`.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,78 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Self
 
 from PIL import PngImagePlugin
 
 from gendrpix import __version__
-from gendrpix.settings.checks import (
-    PresetError,
-    checked_choice,
-    checked_crop,
-    checked_number,
-    checked_text,
-    read_object,
-)
-from gendrpix.settings.presets import Guidance
-from gendrpix.settings.reproduce import restorer_name
-from gendrpix.specs import (
-    CHOICE_LABELS,
-    COLOR_FIXES,
-    DEFAULT_SPEEDUPS,
-    UNGUIDED,
-    ColorFix,
-)
-
-if TYPE_CHECKING:
-    import torch
-
-    from gendrpix.comparison.comparison import Record
-    from gendrpix.settings.options import Common
+from gendrpix.settings.checks import SettingsError, checked_text, read_object, shown
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import CHOICE_LABELS, DEFAULT_SPEEDUPS
 
 KEYWORD = "gendrpix"
 """Keyword of the PNG text entry that holds the recipe as JSON."""
-DEFAULT_SCALE = 4.0
-MIN_SCALE, MAX_SCALE = 1.0, 8.0
+INPUT = "input"
+"""Name of the photo that is only resized, beside the restorers' results."""
+FIELDS = {
+    "scale": "scale",
+    "size": "size_px",
+    "guidance": "guidance",
+    "dtype": "dtype",
+    "crop": "crop",
+    "plain_cfg": "plain_cfg",
+    "pos_pad": "pos_pad",
+    "neg_pad": "neg_pad",
+    "batched": "batched",
+    "color_fix": "color_fix",
+    "bits": "bits",
+    "speedups": "speedups",
+    "tile": "tile",
+    "stream": "stream",
+}
+"""Keys of a recipe => fields of `RestoreSettings`."""
+
+
+def weights_name(weights: str | Path) -> str:
+    """How a recipe names weights: a folder by its own name, a bundled family or hub id as it is. No paths."""
+    return Path(weights).resolve().name if Path(weights).is_dir() else str(weights)
+
+
+def write_recipe(
+    settings: RestoreSettings,
+    *,
+    weights: str,
+    weights_sha256: str | None = None,
+    input_sha256: str | None = None,
+    restorer: str | None = None,
+) -> dict[str, Any]:
+    """The recipe of a result as JSON values. It names numbers for all that was left to the weights and the device.
+
+    settings: resolved (`RestoreSettings.resolved`), else ValueError. weights: their name (`weights_name`).
+    input_sha256: of the photo's file. restorer: "input" for the photo that is only resized.
+    """
+    if settings.dtype == "auto" or (settings.kind == "padcfg" and None in settings.pads):
+        raise ValueError("A recipe names numbers; call RestoreSettings.resolved(dtype=...) first.")
+    size = {"scale": settings.scale} if settings.size_px is None else {"size": settings.size_px}
+    recipe: dict[str, Any] = {
+        "restorer": restorer or settings.restorer,
+        "weights": weights,
+        **size,
+        "guidance": settings.guidance,
+        "dtype": settings.dtype,
+        "version": __version__,
+    }
+    if settings.crop is not None:
+        recipe["crop"] = list(settings.crop)
+    if settings.kind == "plain":
+        recipe["plain_cfg"] = True
+    elif settings.kind == "padcfg":
+        recipe |= {"pos_pad": settings.pos_pad, "neg_pad": settings.neg_pad}
+    usual = {"batched": True, "color_fix": "none", "bits": 8, "speedups": DEFAULT_SPEEDUPS, "tile": "auto"}
+    usual["stream"] = False
+    recipe |= {key: getattr(settings, key) for key, value in usual.items() if getattr(settings, key) != value}
+    digests = {"weights_sha256": weights_sha256, "input_sha256": input_sha256}
+    return recipe | {key: digest for key, digest in digests.items() if digest is not None}
 
 
 def png_entries(recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -58,134 +100,38 @@ def read_entry(path: Path) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def pick_scale(width: int, height: int, scale: float | None, size_px: int | None) -> float:
-    """The factor for a picture of width x height: `scale` (4 if None), or what makes its longer side `size_px`.
-
-    Raises ValueError where that is not 1 to 8.
-    """
-    if size_px is None:
-        return DEFAULT_SCALE if scale is None else scale
-    needed = size_px / max(width, height)
-    if not MIN_SCALE <= needed <= MAX_SCALE:
-        raise ValueError(
-            f"The picture has {width} x {height} pixels, so a longer side of {size_px} is {needed:.3g} times as long; "
-            f"choose a longer side of {MIN_SCALE:g} to {MAX_SCALE:g} times."
-        )
-    return needed
-
-
-def describe_recipe(options: Common, restorer: str, guidance: float | None, dtype: torch.dtype) -> dict[str, Any]:
-    """How a result is made, as JSON values; no paths of the machine. dtype: what it was really computed in."""
-    from gendrpix.settings.options import Compare, Restore
-
-    folder = Path(options.weights)
-    size = {"scale": options.scale or DEFAULT_SCALE} if options.size is None else {"size": options.size}
-    recipe: dict[str, Any] = {
-        "restorer": restorer,
-        "weights": folder.resolve().name if folder.is_dir() else options.weights,
-        **size,
-        "guidance": guidance,
-        "dtype": str(dtype).removeprefix("torch."),
-        "version": __version__,
-    }
-    if options.crop is not None:
-        recipe["crop"] = options.crop
-    if guidance is not None:
-        plain = isinstance(options, Compare) and options.plain_cfg
-        recipe.update({"plain_cfg": True} if plain else {"pos_pad": options.pos_pad, "neg_pad": options.neg_pad})
-    if options.color_fix != "none":
-        recipe["color_fix"] = options.color_fix
-    if options.bits != 8:
-        recipe["bits"] = options.bits
-    if options.speedups != DEFAULT_SPEEDUPS:
-        recipe["speedups"] = options.speedups
-    if isinstance(options, Restore) and options.tile != "auto":
-        recipe["tile"] = options.tile
-    if isinstance(options, Restore) and options.stream:
-        recipe["stream"] = True
-    return recipe
-
-
-BITS: tuple[Literal[8, 16], ...] = (8, 16)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What a result's PNG says about how it was made."""
 
-    restorer: str
-    """A key of `specs.CHOICE_LABELS`."""
-    guidance: Guidance
-    scale: float | None
-    """None where the longer side was given instead."""
-    size_px: int | None
+    settings: RestoreSettings
     weights: str
     weights_sha256: str
     """Empty where it is not told."""
-    color_fix: ColorFix = "none"
-    """One of `specs.COLOR_FIXES`."""
-    bits: Literal[8, 16] = 8
-    """Of the PNG's channels, 8 or 16."""
-    crop: tuple[int, ...] | None = None
-    """(left, top, width, height) of the part of the photo that was restored; None for the whole."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read the recipe's text entry. Raises PresetError where it is none, or its values are out of range."""
+        """Read the recipe's text entry. Raises SettingsError where it is none, or its values are out of range."""
         document = read_object(text)
         restorer = document.get("restorer")
         if not isinstance(restorer, str) or restorer not in CHOICE_LABELS:
-            raise PresetError(f"The recipe's restorer is {restorer!r:.40}; expected one of {', '.join(CHOICE_LABELS)}.")
-        guided = document.get("guidance") is not None and restorer == "gendr-pix"
-        fields: dict[str, Any] = {"kind": "none"}
-        if guided:
-            plain = document.get("plain_cfg", False) is True
-            fields = {"kind": "plain" if plain else "padcfg", "omega": document["guidance"]}
-            fields.update({key: document[key] for key in ("pos_pad", "neg_pad") if key in document})
-        scale, size = document.get("scale"), document.get("size")
-        if (scale is None) == (size is None):
-            raise PresetError("The recipe has neither a scale nor a size, or both; expected one of them.")
+            expected = ", ".join(CHOICE_LABELS)
+            raise SettingsError(f"The recipe's restorer is {shown(restorer)}; expected one of {expected}.")
+        if (document.get("scale") is None) == (document.get("size") is None):
+            raise SettingsError("The recipe has neither a scale nor a size, or both; expected one of them.")
+        fields = {field: document[key] for key, field in FIELDS.items() if key in document}
         return cls(
-            restorer=UNGUIDED if restorer == "gendr-pix" and not guided else restorer,
-            guidance=Guidance(**fields),
-            scale=None if scale is None else checked_number("scale", scale, 1.0, 8.0),
-            size_px=None if size is None else int(checked_number("size", size, 1, 1_000_000)),
+            settings=RestoreSettings(restorer=restorer, **fields),  # type: ignore[arg-type] # checked there
             weights=checked_text("weights", document.get("weights", "")),
             weights_sha256=checked_text("weights_sha256", document.get("weights_sha256", "")),
-            color_fix=checked_choice("color_fix", document.get("color_fix", "none"), COLOR_FIXES),
-            bits=checked_choice("bits", document.get("bits", 8), BITS),
-            crop=checked_crop(document.get("crop")),
         )
 
     @classmethod
     def from_png(cls, path: Path) -> Self:
-        """Read the recipe of a PNG. Raises PresetError where it has none."""
-
+        """Read the recipe of a PNG. Raises SettingsError where it has none."""
         text = read_entry(path)
         if text is None:
-            raise PresetError(
+            raise SettingsError(
                 "This file has no recipe in it; choose a PNG as it was downloaded here, not a copy of it."
             )
         return cls.from_json(text)
-
-
-def describe(record: Record, *, weights: str, weights_sha256: str | None, input_sha256: str) -> dict[str, Any]:
-    """The recipe of a result, as the command line's `restore` writes it: JSON values, no paths of the machine."""
-    settings = record.settings
-    guidance = settings.guidance if record.name == "gendr-pix" else None
-    recipe: dict[str, Any] = {
-        "restorer": restorer_name(record),
-        "weights": weights,
-        "scale": settings.scale,
-        "guidance": guidance,
-        "dtype": record.dtype or "float32",
-        "version": __version__,
-    }
-    if guidance is not None:
-        pads = {"pos_pad": settings.pos_pad, "neg_pad": settings.neg_pad}
-        recipe.update({"plain_cfg": True} if settings.plain_cfg else pads)
-    if settings.color_fix != "none":
-        recipe["color_fix"] = settings.color_fix
-    if weights_sha256 is not None:
-        recipe["weights_sha256"] = weights_sha256
-    return {**recipe, "input_sha256": input_sha256}

@@ -1,89 +1,98 @@
-"""A result's settings as a command and as lines of Python."""
+"""Settings as a command and as lines of Python that make the same pixels on the same machine."""
 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import Any
 
-from gendrpix.specs import UNGUIDED
+from gendrpix.settings.restoration import RestoreSettings
 
-if TYPE_CHECKING:
-    from gendrpix.comparison.comparison import Record
-
-Crop = tuple[int, int, int, int]
-"""(left, top, width, height) in pixels."""
-ONLY_RESIZED = "# The input is only resized; there is nothing to run."
+LOADED = ("restorer", "dtype", "speedups")
+"""Fields that decide how a restorer is loaded."""
+USUAL = RestoreSettings(dtype="float32")
 
 
-def restorer_name(record: Record) -> str:
-    """The restorer as the command line names it: Pix* is gendr-pix without guidance."""
-    return "gendr-pix" if record.name == UNGUIDED else record.name
-
-
-def as_command(record: Record, photo: str, weights: str, *, box: Crop | None = None, bits: int = 8) -> str:
-    """The command that makes the same pixels on the same machine; `photo`: the picture's name or path there.
-
-    box: the part of the photo that was restored. bits: of the PNG.
-    """
-    if record.device == "":
-        return ONLY_RESIZED
-    settings = record.settings
+def to_command(settings: RestoreSettings, photo: str, weights: str = "mini") -> str:
+    """The command that restores `photo`, the picture's name or path there. weights: a family, a folder or a hub id."""
     name = f"./{photo}" if photo.startswith("-") else photo
-    words = [name, "-o", "restored"]
-    guided = record.name == "gendr-pix" and settings.guidance is not None
-    if guided and settings.plain_cfg:
-        words = ["compare", *words, "--restorers", record.name, "--plain-cfg"]
-    else:
-        words = ["restore", *words, "--restorer", restorer_name(record)]
-    words += ["--crop", *map(str, box)] if box is not None else []
-    words += ["--scale", exactly(settings.scale)]
-    if guided:
-        words += ["--guidance", repr(settings.guidance)]
-        if not settings.plain_cfg:
-            words += ["--pos-pad", *map(str, settings.pos_pad), "--neg-pad", *map(str, settings.neg_pad)]
-    words += ["--dtype", record.dtype]
+    return shlex.join(["python", "-m", "gendrpix", *to_words(settings, name, "restored", weights)])
+
+
+def to_words(settings: RestoreSettings, photo: str, folder: str, weights: str = "mini") -> list[str]:
+    """The words of `to_command` behind the program's name; the result goes into `folder`."""
+    words = ["restore", photo, "-o", folder, "--restorer", settings.restorer]
+    words += [] if settings.crop is None else ["--crop", *map(str, settings.crop)]
+    size = settings.scale if settings.size_px is None else None
+    words += ["--size", str(settings.size_px)] if size is None else ["--scale", exactly(size)]
+    words += [] if settings.guidance is None else ["--guidance", exactly(settings.guidance)]
+    for option, pad in (("--pos-pad", settings.pos_pad), ("--neg-pad", settings.neg_pad)):
+        words += [] if pad is None else [option, *map(str, pad)]
+    words += ["--plain-cfg"] if settings.plain_cfg else []
+    words += [] if settings.batched else ["--no-batched"]
+    words += ["--tile", str(settings.tile).lower()] if settings.tile != "auto" else []
+    words += ["--stream"] if settings.stream else []
+    words += ["--dtype", settings.dtype]
     words += ["--color-fix", settings.color_fix] if settings.color_fix != "none" else []
-    words += ["--bits", str(bits)] if bits != 8 else []
-    words += ["--weights", weights] if weights != "mini" else []
-    return shlex.join(["python", "-m", "gendrpix", *words])
+    words += ["--bits", str(settings.bits)] if settings.bits != 8 else []
+    words += ["--speedups", *settings.speedups] if settings.speedups != USUAL.speedups else []
+    return words + (["--weights", weights] if weights != "mini" else [])
 
 
-def as_python(record: Record, photo: str, weights: str, *, box: Crop | None = None, bits: int = 8) -> str:
-    """The lines of Python that make the same pixels on the same machine (`as_command`)."""
-    if record.device == "":
-        return ONLY_RESIZED
-    settings = record.settings
-    device = record.device.split()[0]
-    loading = [repr(restorer_name(record))]
+def to_python(settings: RestoreSettings, photo: str, weights: str = "mini", device: str = "cpu") -> str:
+    """The lines of Python that restore `photo`. settings: resolved, so that they name the dtype."""
+    given = changed(settings)
+    loading = [repr(settings.restorer)]
     loading += [f"weights={weights!r}"] if weights != "mini" else []
     loading += [f"device={device!r}"] if device != "cpu" else []
-    loading += [f"dtype=torch.{record.dtype}"] if record.dtype != "float32" else []
-    source = repr(photo) if box is None else f"cut(open_picture({photo!r}), {tuple(box)})"
-    calling = [source, f"scale={exactly(settings.scale)}"]
-    if record.name == "gendr-pix" and settings.guidance is not None:
-        calling.append(f"guidance={settings.guidance!r}")
-        pads = [f"pos_pad={settings.pos_pad}", f"neg_pad={settings.neg_pad}"]
-        calling += ["plain_cfg=True"] if settings.plain_cfg else pads
-    calling += [f"color_fix={settings.color_fix!r}"] if settings.color_fix != "none" else []
-    names = ["load_restorer"] + (["cut", "open_picture"] if box is not None else [])
-    saving = ['image.save("restored.png")']
-    if bits != 8:
-        names.append("save_png")
-        calling.append('output_type="pt"')
-        saving = [f'save_png(image, "restored.png", bits={bits})  # without the alpha, if the photo has one']
-    imports = [] if record.dtype == "float32" else ["import torch"]
-    return "\n".join(
-        [
-            *imports,
-            f"from gendrpix import {', '.join(sorted(names))}",
-            "",
-            f"restorer = load_restorer({', '.join(loading)})",
-            f"image = restorer({', '.join(calling)}).images{'[0]' if bits == 8 else ''}",
-            *saving,
+    loading += [f"dtype=torch.{settings.dtype}"] if "dtype" in given else []
+    loading += [f"speedups={settings.speedups!r}"] if "speedups" in given else []
+    calling = [f"{key}={word(value)}" for key, value in given.items() if key not in (*LOADED, "bits", "stream")]
+    load = f"restorer = load_restorer({', '.join(loading)})"
+    imports = ["import torch"] if "dtype" in given else []
+    if settings.stream:
+        calling += ["stream=True", *([f"bits={settings.bits}"] if settings.bits != 8 else [])]
+        calling.insert(0, f"restorer={settings.restorer!r}")
+        names = ["RestoreSettings", *([] if settings.crop is None else ["cut"]), "load_restorer", "open_picture"]
+        imports += [
+            f"from gendrpix import {', '.join(names)}",
+            "from gendrpix.restore.streaming import restore_to_png",
         ]
-    )
+        part = "" if settings.crop is None else f"picture = cut(picture, {tuple(settings.crop)})"
+        making = [
+            f"settings = RestoreSettings({', '.join(calling)})",
+            f"picture = open_picture({photo!r})",
+            *([part] if part else []),
+            'restore_to_png(restorer, picture, "restored.png", settings)',
+        ]
+    elif settings.bits == 8:
+        imports += ["from gendrpix import load_restorer"]
+        making = [f"image = restorer({', '.join([repr(photo), *calling])}).images[0]", 'image.save("restored.png")']
+    else:
+        imports += ["from gendrpix import load_restorer, save_png"]
+        calling.append('output_type="pt"')
+        making = [
+            f"image = restorer({', '.join([repr(photo), *calling])}).images",
+            f'save_png(image, "restored.png", bits={settings.bits})  # without the alpha, if the photo has one',
+        ]
+    return "\n".join([*imports, "", load, *making])
 
 
-def exactly(scale: float) -> str:
-    """The scale in the fewest digits that read back as the same number."""
-    return f"{scale:g}" if float(f"{scale:g}") == scale else repr(scale)
+def changed(settings: RestoreSettings) -> dict[str, Any]:
+    """The fields that are not as usual, and the scale or the size."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    usual = {field.name: getattr(USUAL, field.name) for field in fields(USUAL)}
+    size = "scale" if settings.size_px is None else "size_px"
+    return {key: value for key, value in values.items() if key == size or (key != "scale" and value != usual[key])}
+
+
+def word(value: Any) -> str:
+    """A value in Python: numbers in the fewest digits, a box as a plain tuple."""
+    if isinstance(value, float):
+        return exactly(value)
+    return repr(tuple(value)) if isinstance(value, tuple) else repr(value)
+
+
+def exactly(number: float) -> str:
+    """The number in the fewest digits that read back as the same number."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)

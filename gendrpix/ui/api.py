@@ -15,13 +15,14 @@ import gradio as gr
 from gradio import FileData
 from gradio.events import api
 
-from gendrpix.settings.checks import checked_choice, checked_number, checked_offset
-from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA
-from gendrpix.specs import COLOR_FIXES, COMPARED_OMEGA, NEG_PAD, POS_PAD, Choice, ColorFix
+from gendrpix.settings.checks import checked_choice, checked_number, checked_whole
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import DEFAULT_OMEGA, NEG_PAD, POS_PAD, Choice, ColorFix, Offset
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import COMPUTE, Engine
-from gendrpix.ui.engine.request import Job, Request
-from gendrpix.ui.engine.results import Results, save_result
+from gendrpix.ui.engine.late import core
+from gendrpix.ui.engine.request import Job, Photo, Request
+from gendrpix.ui.engine.results import Results, save_16_bits, save_result
 from gendrpix.ui.runs.benchmark import Benching
 from gendrpix.ui.runs.sweep import METRIC_CHOICES, Region, SweepKey, Workspaces
 from gendrpix.ui.widgets.errors import user_errors
@@ -48,54 +49,73 @@ class Endpoints:
         self,
         photo: FileData,
         restorer: Choice = "gendr-pix*",
-        scale: float = 4.0,
+        scale: float | None = None,
         guidance: float | None = None,
-        pos_rows: int = POS_PAD[0],
-        pos_columns: int = POS_PAD[1],
-        neg_rows: int = NEG_PAD[0],
-        neg_columns: int = NEG_PAD[1],
+        pos_rows: int | None = None,
+        pos_columns: int | None = None,
+        neg_rows: int | None = None,
+        neg_columns: int | None = None,
         plain_cfg: bool = False,
         size_px: int | None = None,
         color_fix: ColorFix = "none",
+        crop: list[int] | None = None,
+        bits: int = 8,
+        tile: int | str | None = "auto",
+        batched: bool = True,
     ) -> FileData:
         """Restore and enlarge one photo and give it back as a PNG file, its settings in the file's metadata.
 
         Parameters:
             photo: The photo: PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF.
             restorer: gendr-pix* is the fastest, one pass of gendr-pix without guidance.
-            scale: How many times larger, 1 to 8.
+            scale: How many times larger, 1 to 8; 4 where neither scale nor size_px is given.
             guidance: Omega of PadCFG, 0 to 3, for gendr-pix alone; null is one pass without guidance.
-            pos_rows: Rows of pixels put before the picture in PadCFG's positive run, 0 to 7.
+            pos_rows: Rows of pixels put before the picture in PadCFG's positive run, 0 to 7; null as in the paper.
             pos_columns: Columns in the positive run, 0 to 7.
             neg_rows: Rows in the negative run, 0 to 7.
             neg_columns: Columns in the negative run, 0 to 7.
             plain_cfg: Guide without those offsets.
             size_px: Longer side of the result in pixels, in place of scale.
             color_fix: wavelet or adain takes the broad colours from the photo.
+            crop: Restore this part alone: left, top, width and height in pixels of the photo.
+            bits: Bits a channel of the PNG, 8 or 16.
+            tile: Side of the tiles in pixels of the result, a multiple of 8, or auto; null for the whole at once.
+            batched: Run PadCFG's two runs as one batch, or one after the other.
         """
         progress, stop = gr.Progress(), CancelToken()
         with user_errors():
             progress((0, 2), desc="Reading the photo")
-            if guidance is not None and restorer != "gendr-pix":
-                raise ValueError(f"Guidance is for gendr-pix, not for {restorer}; leave it out or choose gendr-pix.")
-            offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
-            more = as_options(size_px, color_fix)
-            request = as_request(photo, [restorer], scale, guidance, offsets, plain_cfg, **more)
+            settings = as_settings(
+                restorer=restorer,
+                scale=scale,
+                size_px=size_px,
+                crop=crop,
+                guidance=guidance,
+                pos_pad=as_offset(pos_rows, pos_columns, POS_PAD),
+                neg_pad=as_offset(neg_rows, neg_columns, NEG_PAD),
+                plain_cfg=plain_cfg,
+                tile=tile,
+                batched=batched,
+                color_fix=color_fix,
+                bits=bits,
+            )
+            request = Request.of(cast(Photo, photo), [settings.choice], settings)
             job = self.engine.prepare(request)
             progress((1, 2), desc=f"Running {job.labels[0]}")
-            record = self.engine.restore(job, stop)
-            return self._save(self._keep(job, request), request, record)
+            result, image = self.engine.restore(job, stop)
+            results = self._keep(job, request)
+            return self._save(results, job, settings.choice, result, image)
 
     def compare(
         self,
         photo: FileData,
         restorers: list[Choice] = ALL,
-        scale: float = 4.0,
-        guidance: float | None = COMPARED_OMEGA,
-        pos_rows: int = POS_PAD[0],
-        pos_columns: int = POS_PAD[1],
-        neg_rows: int = NEG_PAD[0],
-        neg_columns: int = NEG_PAD[1],
+        scale: float | None = None,
+        guidance: float | None = DEFAULT_OMEGA,
+        pos_rows: int | None = None,
+        pos_columns: int | None = None,
+        neg_rows: int | None = None,
+        neg_columns: int | None = None,
         plain_cfg: bool = False,
         size_px: int | None = None,
         color_fix: ColorFix = "none",
@@ -109,9 +129,9 @@ class Endpoints:
         Parameters:
             photo: The photo: PNG, JPEG, WebP, TIFF, BMP, GIF or AVIF.
             restorers: Which to compare; they run in the order gendr, gendr-adc, gendr-pix, gendr-pix*.
-            scale: How many times larger, 1 to 8.
+            scale: How many times larger, 1 to 8; 4 where neither scale nor size_px is given.
             guidance: Omega of PadCFG, 0 to 3, for gendr-pix; null turns it into gendr-pix*.
-            pos_rows: Rows of pixels put before the picture in PadCFG's positive run, 0 to 7.
+            pos_rows: Rows of pixels put before the picture in PadCFG's positive run, 0 to 7; null as in the paper.
             pos_columns: Columns in the positive run, 0 to 7.
             neg_rows: Rows in the negative run, 0 to 7.
             neg_columns: Columns in the negative run, 0 to 7.
@@ -120,25 +140,32 @@ class Endpoints:
             color_fix: wavelet or adain takes the broad colours from the photo.
             repeats: Timed runs of each, 1 to 10; the time is their median.
         """
-        from gendrpix.comparison.report import to_dict
-
         progress, stop = gr.Progress(), CancelToken()
         with user_errors():
             progress(0, desc="Reading the photo")
-            offsets = (pos_rows, pos_columns, neg_rows, neg_columns)
-            more = as_options(size_px, color_fix, repeats)
-            request = as_request(photo, restorers, scale, guidance, offsets, plain_cfg, **more)
+            settings = as_settings(
+                scale=scale,
+                size_px=size_px,
+                guidance=guidance,
+                pos_pad=as_offset(pos_rows, pos_columns, POS_PAD),
+                neg_pad=as_offset(neg_rows, neg_columns, NEG_PAD),
+                plain_cfg=plain_cfg,
+                color_fix=color_fix,
+            )
+            count = checked_whole("repeats", repeats, 1, MAX_REPEATS)
+            names = checked_list("restorers", restorers)
+            request = Request.of(cast(Photo, photo), names, settings, repeats=count)
             job = self.engine.prepare(request)
             results = self._keep(job, request)
             files: list[FileData] = []
             figures: list[dict[str, Any]] = []
             stream = self.engine.compare(job, stop)
-            names = ["the input", *job.labels]
-            for number, name in enumerate(names):
-                progress((number, len(names)), desc=f"{'Running' if number else 'Measuring'} {name}")
-                record = next(stream)
-                files.append(self._save(results, request, record))
-                figures.append(to_dict(record))
+            labels = ["the input", *job.labels]
+            for number, label in enumerate(labels):
+                progress((number, len(labels)), desc=f"Running {label}")
+                one, result, image = next(stream)
+                files.append(self._save(results, job, one.name, result, image))
+                figures.append(core.to_dict(one))
             return files, figures
 
     def sweep(
@@ -146,7 +173,7 @@ class Endpoints:
         photo: FileData,
         side: Literal["positive", "negative"] = "positive",
         metric: Literal["grid", "piqe", "musiq"] = "grid",
-        omega: float = EXPLORED_OMEGA,
+        omega: float = DEFAULT_OMEGA,
         pos_rows: int = POS_PAD[0],
         pos_columns: int = POS_PAD[1],
         neg_rows: int = NEG_PAD[0],
@@ -177,14 +204,17 @@ class Endpoints:
         """
         progress, stop = gr.Progress(), CancelToken()
         with user_errors():
-            pads = checked_offset("pos", (pos_rows, pos_columns)), checked_offset("neg", (neg_rows, neg_columns))
+            asked = as_settings(
+                scale=scale, guidance=omega, pos_pad=(pos_rows, pos_columns), neg_pad=(neg_rows, neg_columns)
+            )
+            omega, pads = asked.guidance or 0.0, (asked.pos_pad or POS_PAD, asked.neg_pad or NEG_PAD)
             key = SweepKey(
                 side=checked_choice("side", side, ("positive", "negative")),
                 fixed=pads[1] if side == "positive" else pads[0],
-                omega=checked_number("omega", omega, 0.0, MAX_OMEGA),
+                omega=omega,
                 metric=checked_choice("metric", metric, METRIC_CHOICES),
             )
-            region = as_region(photo, scale, across, down, side_px)
+            region = as_region(photo, asked, across, down, side_px)
             progress(0, desc="Reading the photo")
             space = self.spaces.find(region)
             fresh = not space.sweeps.get(key)
@@ -211,79 +241,61 @@ class Endpoints:
             sizes: Sides of the square output in pixels, multiples of 8.
             repeats: Counted runs of each, 1 to 10; the time is their median. One more goes before and is not counted.
         """
-        from gendrpix.bench.cases import describe_case
-        from gendrpix.bench.report import to_dict
-
         progress, stop = gr.Progress(), CancelToken()
         with user_errors():
-            checked_number("repeats", repeats, 1, MAX_REPEATS)
+            checked_whole("repeats", repeats, 1, MAX_REPEATS)
             benching = Benching(
                 self.engine, checked_list("restorers", restorers), checked_list("sizes", sizes), repeats
             )
             total = len(benching.plan.cases)
             for number, case in enumerate(benching.plan.cases):
-                progress((number, total), desc=f"Timing {describe_case(case)}")
+                progress((number, total), desc=f"Timing {core.describe_case(case)}")
                 benching.measure_next(stop)
-            return to_dict(benching.result(stop))
+            return core.bench_to_dict(benching.result(stop))
 
     def _keep(self, job: Job, request: Request) -> Results:
-        results = Results(job.labels, request.photo, request.photo_name, self.engine.weights_name)
+        results = Results(job, request, self.engine.weights_name)
         self._kept.append(results)
         return results
 
-    def _save(self, results: Results, request: Request, record: Any) -> FileData:
-        entries = self.engine.png_entries(record, request.photo)
-        return as_file(save_result(record.image, results.folder, request.stem, record.name, entries))
+    def _save(self, results: Results, job: Job, name: str, result: Any, image: Any) -> FileData:
+        """Save a result with the recipe of its settings, with as many bits as they say."""
+        entries = self.engine.png_entries(name, result.settings, job)
+        stem = results.request.stem
+        if job.settings.bits == 16:
+            return as_file(save_16_bits(result, job.picture, results.folder, stem, name, entries))
+        return as_file(save_result(image, results.folder, stem, name, entries))
 
 
-def as_request(
-    photo: Any,
-    restorers: Any,
-    scale: Any,
-    guidance: Any,
-    offsets: tuple[int, int, int, int],
-    plain_cfg: Any,
-    **more: Any,
-) -> Request:
-    """The parameters, as a program may send anything, as the page's request. Raises ValueError for what is no value."""
-    checked_offset("pos_rows, pos_columns", offsets[:2])
-    checked_offset("neg_rows, neg_columns", offsets[2:])
-    omega = COMPARED_OMEGA if guidance is None else checked_number("guidance", guidance, 0.0, MAX_OMEGA)
-    if not isinstance(plain_cfg, bool):
-        raise ValueError(f"plain_cfg is {plain_cfg!r:.40}; expected true or false.")
-    kind = "Off" if guidance is None else ("Plain CFG" if plain_cfg else "PadCFG")
-    names = checked_list("restorers", restorers)
-    factor = None if more["size_px"] else checked_number("scale", scale, 1.0, 8.0)
-    return Request.from_widgets(photo, names, factor, kind, omega, *offsets, **more)
+def as_settings(**given: Any) -> RestoreSettings:
+    """The parameters, as a program may send anything, as settings. Raises SettingsError for what is no value."""
+    return RestoreSettings(**given)
 
 
-def as_options(size_px: Any, color_fix: Any, repeats: Any = 1) -> dict[str, Any]:
-    """The parameters that few need, as fields of `Request`. Raises ValueError for what is no value."""
-    return {
-        "size_px": None if size_px is None else int(checked_number("size_px", size_px, 1, 1_000_000)),
-        "color_fix": checked_choice("color_fix", color_fix, COLOR_FIXES),
-        "repeats": int(checked_number("repeats", repeats, 1, MAX_REPEATS)),
-    }
+def as_offset(rows: Any, columns: Any, usual: Offset) -> Any:
+    """Both numbers, or None where neither is given. One alone has the paper's other one beside it."""
+    if rows is None and columns is None:
+        return None
+    return (usual[0] if rows is None else rows, usual[1] if columns is None else columns)
 
 
-def as_region(photo: Any, scale: Any, across: Any, down: Any, side_px: Any) -> Region:
+def as_region(photo: Any, settings: RestoreSettings, across: Any, down: Any, side_px: Any) -> Region:
     """The parameters of a sweep's region. Raises ValueError for what is no value."""
     if not photo:
         raise ValueError("There is no photo; send one.")
+    assert settings.scale is not None
     return Region(
         photo=Path(photo["path"]),
         across=checked_number("across", across, 0.0, 100.0) / 100,
         down=checked_number("down", down, 0.0, 100.0) / 100,
-        side_px=int(checked_number("side_px", side_px, MIN_REGION_PX, MAX_REGION_PX)),
-        scale=checked_number("scale", scale, 1.0, 8.0),
+        side_px=checked_whole("side_px", side_px, MIN_REGION_PX, MAX_REGION_PX),
+        scale=settings.scale,
     )
 
 
 def describe_sweep(scores: Any, key: SweepKey, curve: list[tuple[float, float]]) -> dict[str, Any]:
     """A whole sweep as JSON values."""
-    from gendrpix.metrics.registry import METRICS
-
-    spec = METRICS[key.metric]
+    spec = core.METRICS[key.metric]
     best = (max if spec.higher_is_better else min)(scores, key=scores.__getitem__)
     paper = POS_PAD if key.side == "positive" else NEG_PAD
     return {

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from gendrpix.files import write_text
+from gendrpix.files import digest_file, write_text
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
@@ -154,7 +154,7 @@ def compare_shapes(path: Path, found: Shapes, wanted: Shapes) -> None:
 
 def write_sums(family: Path) -> Path:
     """Write the SHA-256 of every configuration and weights file below a family's folder into it."""
-    lines = [f"{digest(path)}  {path.relative_to(family).as_posix()}\n" for path in listed_files(family)]
+    lines = [f"{digest_file(path)}  {path.relative_to(family).as_posix()}\n" for path in listed_files(family)]
     write_text(family / SUMS_FILE, "".join(lines))
     return family / SUMS_FILE
 
@@ -177,7 +177,7 @@ def check_sums(folder: Path, *, required: bool = False) -> None:
     found = {path.relative_to(family).as_posix(): path for path in listed_files(folder)}
     for name in sorted(expected.keys() | found.keys()):
         wrong = "is missing" if name not in found else "is not listed there" if name not in expected else ""
-        if not wrong and digest(found[name]) != expected[name]:
+        if not wrong and digest_file(found[name]) != expected[name]:
             wrong = "is another file than the one listed there"
         if wrong:
             raise WeightsError(
@@ -200,12 +200,6 @@ def listed_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors") and path.is_file())
 
 
-def digest(path: Path) -> str:
-    """A file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def digest_weights(folder: Path) -> str:
     """SHA-256 of a restorer's folder: names and contents of its configurations and weights, and of a shared VAE's."""
     folders = [folder]
@@ -214,9 +208,7 @@ def digest_weights(folder: Path) -> str:
         folders.append(folder / shared)
     total = hashlib.sha256()
     for number, place in enumerate(folders):
-        files = sorted(path for path in place.rglob("*") if path.suffix in (".json", ".safetensors"))
-        for path in files:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{number}/{path.relative_to(place).as_posix()}\0{content}\n".encode())
+        for path in listed_files(place):
+            name = path.relative_to(place).as_posix()
+            total.update(f"{number}/{name}\0{digest_file(path)}\n".encode())
     return total.hexdigest()

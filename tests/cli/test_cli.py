@@ -21,10 +21,10 @@ from gendrpix.devices import pick_dtype
 from gendrpix.image.picture import cut
 from gendrpix.image.read import open_picture
 from gendrpix.image.write import to_array
-from gendrpix.jobs.calls import dtype_of
 from gendrpix.restore.pipelines import load_restorer
-from gendrpix.settings.options import Restore
+from gendrpix.restore.restorer import pick_dtype_for
 from gendrpix.settings.recipe import read_entry
+from gendrpix.settings.restoration import RestoreSettings
 from tests.helpers.models import save_tiny_family
 from tests.helpers.pictures import photo
 
@@ -70,7 +70,8 @@ def test_a_folder_is_restored_under_the_inputs_names(inputs: Path, weights: Path
             ["--guidance", "1.5", "--pos-pad", "1", "2", "--neg-pad", "0", "7"],
             {"guidance": 1.5, "pos_pad": (1, 2), "neg_pad": (0, 7)},
         ),
-        (["--guidance", "-0.5", "--dtype", "bfloat16"], {"guidance": -0.5}),
+        (["--guidance", "0.5", "--dtype", "bfloat16"], {"guidance": 0.5}),
+        (["--plain-cfg"], {"plain_cfg": True}),
     ],
 )
 def test_options_reach_the_pipeline(
@@ -86,7 +87,8 @@ def test_options_reach_the_pipeline(
         assert np.array_equal(np.asarray(result), np.asarray(expected))
         recipe = json.loads(result.text["gendrpix"])
         assert result.text["Software"] == f"gendrpix {__version__}"
-    assert (recipe["restorer"], recipe["scale"], recipe["guidance"]) == (name, 2.0, call.get("guidance"))
+    assert (recipe["restorer"], recipe["scale"]) == (name, 2.0)
+    assert recipe["guidance"] == (1.5 if "plain_cfg" in call else call.get("guidance"))
     assert recipe["weights"] == weights.name  # its name, not where it lies
     assert recipe.get("pos_pad") == (list(call.get("pos_pad", (4, 4))) if "guidance" in call else None)
 
@@ -143,7 +145,7 @@ def test_a_streamed_folder_goes_on_after_a_bad_picture(inputs: Path, weights: Pa
     ("options", "said"),
     [
         (["--tile", "100"], "multiple of 8"),
-        (["--stream", "--tile", "none"], "leave out --tile none"),
+        (["--stream", "--tile", "none"], "stream restores in tiles"),
         (["--stream", "--batch", "2"], "leave out --batch 2"),
         (["--stream", "--color-fix", "adain"], "choose wavelet"),
     ],
@@ -174,8 +176,8 @@ def test_automatic_numbers_are_float32_where_bfloat16_would_show(
     restorer: str, more: dict, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gendrpix.devices.cpu_has_bfloat16", lambda: True)
-    options = Restore(inputs=(), output=Path("out"), restorer=restorer, **more)
-    assert dtype_of(options, torch.device("cpu")) == expected
+    settings = RestoreSettings(restorer=restorer, **more)
+    assert pick_dtype_for(settings, torch.device("cpu")) == expected
 
 
 def read_png16(path: Path) -> np.ndarray:
@@ -244,13 +246,18 @@ def test_inputs_that_would_share_a_name_are_refused_at_the_start(
 
 STARTS = [
     (["restore", "IN", "-o", "OUT", "--weights", "nobody/nothing"], "No weights at 'nobody/nothing'"),
-    (["restore", "IN", "-o", "OUT", "--scale", "9"], "expected 1 to 8"),
+    (["restore", "IN", "-o", "OUT", "--scale", "9"], "scale is 9; expected a number from 1 to 8"),
     (["restore", "IN", "-o", "OUT", "--scale", "2", "--size", "64"], "give one of them"),
-    (["restore", "IN", "-o", "OUT", "--size", "0"], "at least 1"),
+    (["restore", "IN", "-o", "OUT", "--size", "0"], "size is 0; expected a whole number from 1"),
     (["restore", "IN", "-o", "OUT", "--batch", "0"], "--batch is 0"),
     (["restore", "IN", "-o", "OUT", "--report", "IN"], "is no report"),
     (["restore", "IN", "-o", "OUT", "--guidance", "1", "--neg-pad", "3", "8"], "0 to 7"),
-    (["restore", "IN", "-o", "OUT", "--restorer", "gendr", "--guidance", "1.5"], "--guidance is for gendr-pix only"),
+    (
+        ["restore", "IN", "-o", "OUT", "--restorer", "gendr", "--guidance", "1.5"],
+        "guidance is for gendr-pix only, not for gendr;",
+    ),
+    (["restore", "IN", "-o", "OUT", "--guidance", "4.0"], "guidance is 4; expected a number from 0 to 3"),
+    (["restore", "IN", "-o", "OUT", "--guidance", "-0.5"], "guidance is -0.5; expected a number from 0 to 3"),
     (["restore", "-o", "OUT"], "nothing to restore"),
     (["restore", "missing.png", "-o", "OUT"], "is not there"),
     (["restore", "IN", "-o", "IN"], "is a file"),
@@ -317,7 +324,8 @@ def test_size_is_the_longer_side_of_every_result(inputs: Path, weights: Path, tm
     assert run("restore", inputs, "-o", out, "--weights", weights, "--size", "99") == 1
     sizes = {path.name: PIL.Image.open(path).size for path in out.iterdir()}
     assert sizes == {"a.png": (99, 79), "b.png": (99, 66)}
-    assert "longer side of 99 is 0.99 times" in (said := capsys.readouterr().err) and "8.25 times" in said
+    assert "longer side of 99 is out of reach: scale is 0.99;" in (said := capsys.readouterr().err)
+    assert "scale is 8.25; expected a number from 1 to 8" in said
     assert run("compare", inputs / "a.jpg", "-o", tmp_path / "c", "--weights", weights, "--size", "50") == 0
     assert {PIL.Image.open(path).size for path in (tmp_path / "c").glob("*.png")} == {(50, 40)}
 

@@ -4,31 +4,22 @@ from dataclasses import replace
 
 import pytest
 import torch
-from PIL import Image
 
-from gendrpix.comparison.comparison import Record
+from gendrpix.comparison.comparison import Measurement
 from gendrpix.comparison.forecast import Rates, check_fits, forecast, in_a_line, propose
-from gendrpix.restore.guidance import Branches
+from gendrpix.metrics.profiling import Runs
 from gendrpix.restore.planner import PlanError, predict_peak
-from gendrpix.settings.restoration import CompareSettings
+from gendrpix.settings.restoration import RestoreSettings
 from tests.helpers.models import tiny_pipeline
 from tests.helpers.pictures import assert_sentence
 
-SETTINGS = CompareSettings(scale=4.0)
+SETTINGS = RestoreSettings(scale=4.0, guidance=1.5)
 FAST, GUIDED = "gendr-pix*", "gendr-pix"
 
 
-def record(name: str, side: int, seconds: float | None, **changes: object) -> Record:
-    none = torch.empty(1, 3, 0, 0)
-    made = Record(
-        name=name,
-        label=name,
-        image=Image.new("RGB", (side, side)),
-        pixels=none,
-        branches=Branches(none, none) if name == GUIDED else None,
-        seconds=seconds,
-        settings=SETTINGS,
-    )
+def took(name: str, side: int, seconds: float | None, **changes: object) -> Measurement:
+    settings = SETTINGS.for_choice(name)
+    made = Measurement(name=name, label=name, size=(side, side), seconds=seconds, settings=settings)
     return replace(made, **changes)
 
 
@@ -41,9 +32,9 @@ def pipelines() -> dict:
 def test_time_grows_with_the_pixels_from_the_nearest_size_measured() -> None:
     rates = Rates()
     assert rates.seconds(FAST, 64, 64) is None
-    rates.learn(record(FAST, 64, 1.0))
+    rates.learn(took(FAST, 64, 1.0))
     assert rates.seconds(FAST, 128, 128) == pytest.approx(4.0)
-    rates.learn(record(FAST, 256, 20.0))
+    rates.learn(took(FAST, 256, 20.0))
     assert rates.seconds(FAST, 128, 256) == pytest.approx(10.0)
     assert rates.seconds(FAST, 64, 72) == pytest.approx(72 / 64)
     assert rates.seconds("gendr", 64, 64) is None
@@ -51,14 +42,14 @@ def test_time_grows_with_the_pixels_from_the_nearest_size_measured() -> None:
 
 def test_guided_runs_count_the_padded_picture() -> None:
     rates = Rates()
-    rates.learn(record(GUIDED, 56, 1.0))
+    rates.learn(took(GUIDED, 56, 1.0))
     assert rates.seconds(GUIDED, 120, 120) == pytest.approx(4.0)
 
 
 def test_only_fresh_warm_times_are_learnt() -> None:
     rates = Rates()
-    rates.learn(record(FAST, 64, 1.0, settings=replace(SETTINGS, warmup=0)))
-    rates.learn(record(FAST, 64, None))
+    rates.learn(took(FAST, 64, 1.0, runs=Runs(warmup=0)))
+    rates.learn(took(FAST, 64, None))
     assert rates.seconds(FAST, 64, 64) is None
 
 
@@ -66,11 +57,11 @@ def test_line_names_time_and_memory(pipelines: dict) -> None:
     rates = Rates()
     device = torch.device("cpu")
     found = forecast([GUIDED, FAST], 64, 64, SETTINGS, pipelines.__getitem__, rates)
-    assert "not known before the first run" in in_a_line(found, SETTINGS, device)
+    assert "not known before the first run" in in_a_line(found, Runs(), device)
     for name in (GUIDED, FAST):
-        rates.learn(record(name, 64, 0.5))
+        rates.learn(took(name, 64, 0.5))
     found = forecast([GUIDED, FAST], 64, 64, SETTINGS, pipelines.__getitem__, rates)
-    line = in_a_line(found, replace(SETTINGS, repeats=3), device)
+    line = in_a_line(found, Runs(repeats=3), device)
     assert "about **4.00 s** for 4 runs of each (GenDR-Pix 500 ms, GenDR-Pix* 500 ms a run)" in line
     most = max(one.plan.predicted_bytes for one in found)
     assert most == predict_peak(pipelines[GUIDED], 64, 64, guided=True)
@@ -86,7 +77,7 @@ def test_what_cannot_fit_is_refused_with_what_would(pipelines: dict, monkeypatch
     assert whole.plan.tile_px is None
     tiled = forecast([GUIDED], side, side, SETTINGS, pipelines.__getitem__, Rates())
     assert tiled[0].plan.tile_px is not None
-    assert f"GenDR-Pix in tiles of {tiled[0].plan.tile_px}" in in_a_line(tiled, SETTINGS, torch.device("cpu"))
+    assert f"GenDR-Pix in tiles of {tiled[0].plan.tile_px}" in in_a_line(tiled, Runs(), torch.device("cpu"))
 
     free = int(predict_peak(pipelines[FAST], 128, 128, tile_px=64))  # nothing of the full size, not even in tiles
     with pytest.raises(PlanError) as caught:

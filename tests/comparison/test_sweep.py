@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from gendrpix.comparison.sweep import ALL_OFFSETS, BranchBank, best_offset, omega_curve, sweep_offsets
-from gendrpix.settings.presets import Guidance
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.ui.runs.sweep import Workspace
 from tests.helpers.models import tiny_pipeline
 
 
@@ -94,7 +95,10 @@ def test_best_offset_follows_the_direction(bank) -> None:
     assert values[best_offset(cells, higher_is_better=False)] == min(values.values())
 
 
-def test_presets_name_the_banks_branches() -> None:
-    assert Guidance(kind="none", omega=2.0).mixed_omega == 1.0
-    assert Guidance(kind="plain").offsets == (None, None)
-    assert Guidance(pos_pad=(1, 2), neg_pad=(3, 4)).offsets == ((1, 2), (3, 4))
+def test_settings_name_the_banks_branches(bank: BranchBank) -> None:
+    space = Workspace(bank=bank)
+    assert torch.equal(space.result(RestoreSettings()), bank.branch("positive", None).clamp(-1, 1))
+    assert torch.equal(space.result(RestoreSettings(plain_cfg=True, guidance=2)), bank.mixed(None, None, 2.0))
+    padded = RestoreSettings(pos_pad=(1, 2), neg_pad=(3, 4), guidance=2)
+    assert torch.equal(space.result(padded), bank.mixed((1, 2), (3, 4), 2.0))
+    assert torch.equal(space.result(RestoreSettings(guidance=2)), bank.mixed((4, 4), (3, 3), 2.0))

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from gendrpix.image.write import write_png
-from gendrpix.settings.checks import MAX_BYTES, PresetError
-from gendrpix.settings.presets import MAX_OMEGA, Guidance
+from gendrpix.settings.checks import MAX_BYTES, SettingsError
+from gendrpix.settings.presets import GUIDANCE_FORMAT, PRESETS, from_json, to_json
 from gendrpix.settings.recipe import Recipe, png_entries
-from gendrpix.specs import CHOICE_LABELS
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import CHOICE_LABELS, MAX_OMEGA
 from tests.fuzz.pictures import DAMAGES, mend_checksums
 
 PIXELS = np.arange(3 * 4 * 3, dtype=np.uint8).reshape(3, 4, 3)
@@ -51,15 +52,20 @@ RECIPE = {
     "pos_pad": [4, 4], "neg_pad": [3, 3], "weights_sha256": "0" * 64, "input_sha256": "1" * 64,
 }  # fmt: skip
 
+OLD_PRESET = {"format": GUIDANCE_FORMAT, "kind": "padcfg", "omega": 1.5, "pos_pad": [4, 4], "neg_pad": [3, 3]}
+"""As version 0.1.0 wrote it."""
 
-def check_guidance(guidance: Guidance) -> None:
-    assert guidance.kind in ("padcfg", "plain", "none") and 0 <= guidance.omega <= MAX_OMEGA
-    assert all(type(one) is int and 0 <= one <= 7 for one in (*guidance.pos_pad, *guidance.neg_pad))
-    assert Guidance.from_json(guidance.to_json()) == guidance
+
+def check_settings(settings: RestoreSettings) -> None:
+    assert settings.choice in CHOICE_LABELS and (settings.scale is None) != (settings.size_px is None)
+    assert settings.scale is None or 1 <= settings.scale <= 8
+    assert settings.guidance is None or 0 <= settings.guidance <= MAX_OMEGA
+    assert all(type(one) is int and 0 <= one <= 7 for pad in settings.pads if pad is not None for one in pad)
+    assert from_json(to_json(settings)) == settings
 
 
 def read_preset(data: bytes) -> None:
-    check_guidance(Guidance.from_json(data))
+    check_settings(from_json(data))
 
 
 def read_recipe(data: bytes) -> None:
@@ -67,10 +73,8 @@ def read_recipe(data: bytes) -> None:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    assert recipe.restorer in CHOICE_LABELS and isinstance(recipe.weights, str)
-    assert (recipe.scale is None) != (recipe.size_px is None)
-    assert recipe.scale is None or 1 <= recipe.scale <= 8
-    check_guidance(recipe.guidance)
+    assert isinstance(recipe.weights, str)
+    check_settings(recipe.settings)
 
 
 class PngTarget:
@@ -91,7 +95,7 @@ def outcome(read: Callable[[bytes], None], data: bytes) -> str:
     """ "read", "refused", or what went wrong."""
     try:
         read(data)
-    except PresetError as error:
+    except SettingsError as error:
         message = str(error)
         fine = "\n" not in message and message.endswith(".") and len(message) < 1000 and message.isprintable()
         return "refused" if fine else f"no sentence: {message[:300]!r}"
@@ -132,7 +136,9 @@ def damaged(whole: bytes, rng: random.Random) -> bytes:
 def make_input(name: str, png: PngTarget, seed: int, at: int) -> bytes:
     """Input `at` of a target: a changed document, damaged bytes, or both."""
     rng = random.Random(f"{seed} {name} {at}")
-    document = RECIPE if name != "preset" else json.loads(Guidance().to_json())
+    document = (
+        RECIPE if name != "preset" else OLD_PRESET if rng.random() < 0.5 else json.loads(to_json(PRESETS["Paper"]))
+    )
     whole = changed(document, rng) if rng.random() < 0.6 else json.dumps(document).encode()
     if name != "png":
         return damaged(whole, rng) if rng.random() < 0.6 else whole

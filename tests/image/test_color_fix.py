@@ -7,9 +7,9 @@ from scipy.ndimage import convolve1d
 
 from gendrpix.image.color_fix import correct_color, low_band
 from gendrpix.image.read import open_picture
-from gendrpix.settings.checks import PresetError
+from gendrpix.settings.checks import SettingsError
 from gendrpix.settings.recipe import Recipe
-from gendrpix.settings.restoration import CompareSettings
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import COLOR_FIXES
 from tests.helpers.models import tiny_pipeline
 from tests.helpers.pictures import photo
@@ -88,7 +88,7 @@ def test_wrong_kinds_and_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="resize the input first"):
         correct_color(x, torch.zeros(1, 3, 4, 5), "wavelet")
     with pytest.raises(ValueError, match="'blue'"):
-        CompareSettings(color_fix="blue")
+        RestoreSettings(color_fix="blue")
     with pytest.raises(ValueError, match="'blue'"):
         tiny_pipeline("gendr-pix")(photo(8, 8), color_fix="blue")
 
@@ -106,8 +106,8 @@ def test_the_pipeline_corrects_the_whole_result(tile: int | None) -> None:
 def test_a_recipe_tells_the_correction_and_the_bits() -> None:
     text = '{"restorer": "gendr", "scale": 2, "color_fix": "wavelet", "bits": 16}'
     recipe = Recipe.from_json(text)
-    assert (recipe.color_fix, recipe.bits) == ("wavelet", 16)
-    assert Recipe.from_json('{"restorer": "gendr", "scale": 2}').color_fix == "none"
+    assert (recipe.settings.color_fix, recipe.settings.bits) == ("wavelet", 16)
+    assert Recipe.from_json('{"restorer": "gendr", "scale": 2}').settings.color_fix == "none"
     for wrong in ('"color_fix": "blue"', '"color_fix": 3', '"bits": 12', '"bits": true'):
-        with pytest.raises(PresetError, match="expected one of"):
+        with pytest.raises(SettingsError, match="expected one of"):
             Recipe.from_json(f'{{"restorer": "gendr", "scale": 2, {wrong}}}')

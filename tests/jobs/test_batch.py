@@ -28,7 +28,8 @@ from gendrpix.image.read import open_picture
 from gendrpix.jobs.batch import batch_by_size, prefetch, restore_files
 from gendrpix.jobs.processes import ProcessGroup
 from gendrpix.jobs.tasks import COLUMNS, Outcome, Task, Times, check_report, plan_tasks
-from gendrpix.settings.recipe import pick_scale, read_entry
+from gendrpix.settings.recipe import read_entry
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.weights.verify import digest_weights
 from tests.helpers.models import save_tiny_family
 from tests.helpers.pictures import encoded, photo
@@ -61,7 +62,11 @@ def job(
     tasks: Sequence[Task], restore: Callable = double, recipe: dict = RECIPE, **options: object
 ) -> tuple[list[Outcome], Times]:
     done: list[Outcome] = []
-    times = restore_files(tasks, lambda: restore, recipe, done.append, **options)
+
+    def named(input_sha256: str) -> dict:
+        return {**recipe, "input_sha256": input_sha256}
+
+    times = restore_files(tasks, lambda: restore, RestoreSettings(), named, done.append, **options)
     return done, times
 
 
@@ -101,8 +106,8 @@ def test_shared_names_are_refused_across_folders(folder: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(("size", "longer", "expected"), [((100, 50), 200, 2.0), ((30, 90), 720, 8.0), ((7, 9), 9, 1)])
 def test_scale_for_a_longer_side(size: tuple[int, int], longer: int, expected: float) -> None:
-    assert pick_scale(*size, None, longer) == expected
-    assert pick_scale(*size, 3.0, None) == 3.0 and pick_scale(*size, None, None) == 4.0
+    assert RestoreSettings(size_px=longer).scale_for(*size) == expected
+    assert RestoreSettings(scale=3).scale_for(*size) == 3.0 and RestoreSettings().scale_for(*size) == 4.0
 
 
 # The line of work --------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from gendrpix.image.resize import resize, resize_rows
 from gendrpix.image.write import to_array, to_pil
 from gendrpix.models.tiling import blend_weights, plan_spans, restore_bands, restore_tiled
 from gendrpix.restore.streaming import restore_to_png, stream_png
-from gendrpix.settings.checks import check_tile
+from gendrpix.settings.checks import checked_tile
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import MIN_TILE_PX, OVERLAP_PX
 from tests.helpers.models import tiny_pipeline
 
@@ -86,10 +87,10 @@ def test_weights_are_a_partition_of_unity(size: int, tile: int, overlap: int) ->
 
 
 def test_tiles_too_small_or_off_the_grid_are_refused() -> None:
-    assert check_tile(MIN_TILE_PX) == MIN_TILE_PX
+    assert checked_tile(MIN_TILE_PX) == MIN_TILE_PX
     for tile in (0, -8, MIN_TILE_PX - 8, MIN_TILE_PX + 4):
         with pytest.raises(ValueError, match=f"choose a multiple of 8, {MIN_TILE_PX} or more"):
-            check_tile(tile)
+            checked_tile(tile)
 
 
 # What they add up to -----------------------------------------------------------------------------------------------
@@ -307,7 +308,8 @@ def test_refusals_of_a_stream_come_before_any_work(tmp_path: Path) -> None:
 def test_a_restorer_streams_what_its_tiles_give(guidance: float | None, tmp_path: Path) -> None:
     pipeline, picture = tiny_pipeline("gendr-pix"), Picture(color=random_pixels(75, 50))
     path = tmp_path / "out.png"
-    plan = restore_to_png(pipeline, picture, path, scale=2, guidance=guidance, tile=TILE, budget_bytes=2**40)
+    settings = RestoreSettings(scale=2, guidance=guidance, tile=TILE)
+    plan = restore_to_png(pipeline, picture, path, settings, budget_bytes=2**40)
     assert plan.tile_px == TILE
     tiles = restore_tiled(
         resize(picture.color, 150, 100), lambda tile: pipeline.restore_guided(tile, guidance)[0], TILE
@@ -316,7 +318,7 @@ def test_a_restorer_streams_what_its_tiles_give(guidance: float | None, tmp_path
         difference = np.abs(np.asarray(image).astype(int) - to_array(tiles))
     assert difference.max() <= 1 and difference.mean() < 0.01
     with pytest.raises(ValueError, match="choose a smaller scale"):
-        restore_to_png(pipeline, picture, tmp_path / "no.png", budget_bytes=1000)
+        restore_to_png(pipeline, picture, tmp_path / "no.png", RestoreSettings(), budget_bytes=1000)
     assert [item.name for item in tmp_path.iterdir()] == ["out.png"]
 
 

@@ -6,35 +6,36 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from gendrpix.report.plots import Crop, Point, crops_sheet, plot_quality, save_figure
+from gendrpix.report.plots import Point, crops_sheet, plot_quality, save_figure
+from gendrpix.specs import Box
 from tests.helpers.pictures import photo
 
 
 def test_tiles_are_the_crops_pixel_by_pixel() -> None:
     left, right = photo(40, 30), photo(40, 30).rotate(180)
-    crops = [Crop(left=0, top=0, side_px=8), Crop(left=30, top=20, side_px=10)]
+    crops = [Box(0, 0, 8, 8), Box(30, 20, 10, 10)]
     sheet = np.asarray(crops_sheet({"Input": left, "GenDR-Pix*": right}, crops, tile_px=40, gap_px=4))
     assert sheet.shape == (24 + 2 * 44, 4 + 2 * 44, 3)
     for column, picture in enumerate((left, right)):
         for row, crop in enumerate(crops):
             y, x = 24 + row * 44, 4 + column * 44
             tile = sheet[y : y + 40, x : x + 40]
-            step = 40 // crop.side_px
-            assert np.array_equal(tile[step // 2 :: step, step // 2 :: step], np.asarray(picture.crop(crop.box)))
+            step = 40 // crop.width
+            assert np.array_equal(tile[step // 2 :: step, step // 2 :: step], np.asarray(picture.crop(crop.corners)))
     assert (sheet[:24] < 128).any()  # the labels
 
 
 BAD = [
-    ({}, [Crop(left=0, top=0, side_px=4)], "one size"),
-    ({"a": photo(8, 8), "b": photo(9, 8)}, [Crop(left=0, top=0, side_px=4)], "one size"),
+    ({}, [Box(0, 0, 4, 4)], "one size"),
+    ({"a": photo(8, 8), "b": photo(9, 8)}, [Box(0, 0, 4, 4)], "one size"),
     ({"a": photo(8, 8)}, [], "at least one crop"),
-    ({"a": photo(8, 8)}, [Crop(left=5, top=0, side_px=4)], "beyond the pictures, 8 x 8"),
-    ({"a": photo(8, 8)}, [Crop(left=0, top=0, side_px=0)], "beyond the pictures"),
+    ({"a": photo(8, 8)}, [Box(5, 0, 4, 4)], "beyond the pictures, 8 x 8"),
+    ({"a": photo(8, 8)}, [Box(0, 0, 0, 0)], "beyond the pictures"),
 ]
 
 
 @pytest.mark.parametrize(("pictures", "crops", "message"), BAD)
-def test_sheets_that_cannot_be_made_are_refused(pictures: dict, crops: list[Crop], message: str) -> None:
+def test_sheets_that_cannot_be_made_are_refused(pictures: dict, crops: list[Box], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         crops_sheet(pictures, crops)
 

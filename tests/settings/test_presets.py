@@ -6,11 +6,13 @@ import pytest
 from PIL import Image
 
 from gendrpix.image.write import save_png
-from gendrpix.settings.checks import MAX_BYTES, PresetError
-from gendrpix.settings.presets import PRESETS, Guidance
+from gendrpix.settings.checks import MAX_BYTES, SettingsError
+from gendrpix.settings.presets import PRESETS, from_json, to_json
 from gendrpix.settings.recipe import Recipe, png_entries
+from gendrpix.settings.restoration import RestoreSettings
 
-GOOD = json.loads(Guidance().to_json())
+GOOD = {"format": "gendrpix guidance 1", "kind": "padcfg", "omega": 1.5, "pos_pad": [4, 4], "neg_pad": [3, 3]}
+"""As version 0.1.0 wrote it."""
 RECIPE = {
     "restorer": "gendr-pix",
     "weights": "mini",
@@ -19,13 +21,28 @@ RECIPE = {
     "pos_pad": [1, 2],
     "neg_pad": [3, 4],
 }
+UNPADDED = {key: value for key, value in RECIPE.items() if "pad" not in key}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_round_trip(name: str) -> None:
-    assert Guidance.from_json(PRESETS[name].to_json()) == PRESETS[name]
-    own = Guidance(kind="padcfg", omega=0.35, pos_pad=(7, 0), neg_pad=(0, 7))
-    assert Guidance.from_json(own.to_json().encode()) == own
+    assert from_json(to_json(PRESETS[name])) == PRESETS[name]
+    own = RestoreSettings(guidance=0.35, pos_pad=(7, 0), neg_pad=(0, 7), size_px=900, tile=256)
+    assert from_json(to_json(own).encode()) == own
+
+
+def test_presets_of_before_are_read() -> None:
+    assert from_json(json.dumps(GOOD)) == PRESETS["Paper"]
+    assert from_json(json.dumps({**GOOD, "kind": "plain", "omega": 2})) == RestoreSettings(plain_cfg=True, guidance=2)
+    assert from_json(json.dumps({**GOOD, "kind": "none"})) == RestoreSettings()
+
+
+def test_unknown_keys_are_refused() -> None:
+    document = json.loads(to_json(PRESETS["Paper"]))
+    with pytest.raises(SettingsError, match="has 'sharpness'; expected some of"):
+        from_json(json.dumps({**document, "sharpness": 1}))
+    del document["tile"], document["bits"]
+    assert from_json(json.dumps(document)) == PRESETS["Paper"]
 
 
 @pytest.mark.parametrize(
@@ -48,8 +65,8 @@ def test_round_trip(name: str) -> None:
     ],
 )
 def test_wrong_values_are_refused(change: dict) -> None:
-    with pytest.raises(PresetError, match=r"expected") as caught:
-        Guidance.from_json(json.dumps({**GOOD, **change}))
+    with pytest.raises(SettingsError, match=r"expected") as caught:
+        from_json(json.dumps({**GOOD, **change}))
     assert str(caught.value).endswith(".") and len(str(caught.value)) < 250
 
 
@@ -70,26 +87,25 @@ def test_wrong_values_are_refused(change: dict) -> None:
     ],
 )
 def test_other_files_are_refused(text: str | bytes) -> None:
-    with pytest.raises(PresetError):
-        Guidance.from_json(text)
+    with pytest.raises(SettingsError):
+        from_json(text)
 
 
 def test_recipe_is_read_from_a_png(tmp_path) -> None:
     path = save_png(Image.new("RGB", (8, 8)), tmp_path / "a.png", metadata=png_entries(RECIPE))
     recipe = Recipe.from_png(path)
-    assert (recipe.restorer, recipe.scale, recipe.size_px) == ("gendr-pix", 4.0, None)
-    assert recipe.guidance == Guidance(omega=1.5, pos_pad=(1, 2), neg_pad=(3, 4))
-    with pytest.raises(PresetError, match="no recipe"):
+    assert recipe.settings == RestoreSettings(scale=4, guidance=1.5, pos_pad=(1, 2), neg_pad=(3, 4))
+    with pytest.raises(SettingsError, match="no recipe"):
         Recipe.from_png(save_png(Image.new("RGB", (8, 8)), tmp_path / "b.png"))
 
 
 def test_recipes_without_guidance_are_pix_star() -> None:
-    recipe = Recipe.from_json(json.dumps({**RECIPE, "guidance": None}))
-    assert (recipe.restorer, recipe.guidance.kind) == ("gendr-pix*", "none")
-    plain = Recipe.from_json(json.dumps({**RECIPE, "plain_cfg": True}))
-    assert plain.guidance.kind == "plain"
+    recipe = Recipe.from_json(json.dumps({**UNPADDED, "guidance": None}))
+    assert recipe.settings.choice == "gendr-pix*"
+    plain = Recipe.from_json(json.dumps({**UNPADDED, "plain_cfg": True}))
+    assert plain.settings.kind == "plain" and plain.settings.guidance == 1.5
     sized = Recipe.from_json(json.dumps({"restorer": "gendr", "size": 512}))
-    assert (sized.scale, sized.size_px, sized.weights) == (None, 512, "")
+    assert (sized.settings.scale, sized.settings.size_px, sized.weights) == (None, 512, "")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +113,7 @@ def test_recipes_without_guidance_are_pix_star() -> None:
     [{"restorer": "esrgan"}, {"restorer": []}, {"scale": 9}, {"scale": "4"}, {"guidance": "1"}, {"pos_pad": "44"}],
 )
 def test_wrong_recipes_are_refused(change: dict) -> None:
-    with pytest.raises(PresetError):
+    with pytest.raises(SettingsError):
         Recipe.from_json(json.dumps({**RECIPE, **change}))
-    with pytest.raises(PresetError, match="neither"):
+    with pytest.raises(SettingsError, match="neither"):
         Recipe.from_json(json.dumps({"restorer": "gendr"}))

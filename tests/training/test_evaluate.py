@@ -17,6 +17,7 @@ from gendrpix.image.resize import resize
 from gendrpix.image.write import to_pil
 from gendrpix.metrics.grid import grid_score
 from gendrpix.restore.pipelines import load_restorer
+from gendrpix.specs import Box
 from tests.helpers.models import TINY, save_tiny_family
 from training.__main__ import main
 from training.cases import Degrading, degraded_cases, held_out_cases, paired_cases, photo_cases
@@ -355,8 +356,8 @@ def test_the_crop_is_where_the_error_is() -> None:
     result = truth.clone()
     result[..., 40:56, 72:88] = 0.5
     crop = find_crop(result, truth, 16)
-    assert (crop.top, crop.left, crop.side_px) == (40, 72, 16)
-    assert find_crop(result, None, 500).side_px == 64
+    assert crop == Box(72, 40, 16, 16)
+    assert find_crop(result, None, 500).width == 64
 
 
 def test_the_figure_has_a_panel_for_each_metric() -> None:
@@ -391,7 +392,7 @@ def test_the_commands_write_tables_and_sheets(tmp_path: Path, capsys: pytest.Cap
 
 def test_each_attention_is_a_line_and_runs_as_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """96 pixels are 12 positions, more than the tiny family's 8: "window" and "full" differ, "auto" is "window"."""
-    monkeypatch.setattr("gendrpix.restore.pipelines.MODEL_SPECS", {TINY.name: TINY})
+    monkeypatch.setattr("gendrpix.restore.network.MODEL_SPECS", {TINY.name: TINY})
     weights = save_tiny_family(tmp_path / "tiny", ("gendr-pix",))
     config = EvaluateConfig(
         out=tmp_path / "out",

@@ -22,6 +22,7 @@ from PIL import Image
 
 from gendrpix import load_restorer, open_picture
 from gendrpix.settings.recipe import Recipe
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.api import ALL
 from gendrpix.ui.engine.cancel import StoppedError
@@ -91,7 +92,7 @@ def test_the_four_are_public_and_typed_and_nothing_else(client: Client) -> None:
     assert set(named) == {"/restore", "/compare", "/sweep", "/benchmark"}
     parameters = {one["parameter_name"]: one for one in named["/restore"]["parameters"]}
     assert parameters["restorer"]["type"]["enum"] == ALL == list(CHOICE_LABELS)
-    assert parameters["scale"]["type"] == {"type": "number"} and parameters["scale"]["parameter_default"] == 4.0
+    assert parameters["scale"]["type"]["oneOf"] == [{"type": "null"}, {"type": "number"}]
     assert parameters["guidance"]["type"]["oneOf"] == [{"type": "null"}, {"type": "number"}]
     assert not parameters["photo"]["parameter_has_default"]
     assert len(named["/compare"]["returns"]) == 2
@@ -104,8 +105,7 @@ def test_restore_gives_the_pixels_of_python_and_their_recipe(client: Client, pho
     [expected] = load_restorer("gendr-pix", weights)(photo, **how).images
     assert np.array_equal(decoded(path), np.asarray(expected))
     recipe = Recipe.from_png(Path(path))
-    assert (recipe.restorer, recipe.scale, recipe.guidance.omega) == ("gendr-pix", 2.0, 1.5)
-    assert (recipe.guidance.pos_pad, recipe.guidance.neg_pad) == ((1, 2), (3, 4))
+    assert recipe.settings == RestoreSettings(**how, dtype="float32")
     assert len(recipe.weights_sha256) == 64
 
 
@@ -161,29 +161,28 @@ def test_benchmark_times_or_says_why_not(client: Client, monkeypatch: pytest.Mon
 # What is refused ---------------------------------------------------------------------------------------------------
 
 REFUSED = [
-    ("/restore", {"restorer": "nonsense"}, "got 'nonsense'"),
-    ("/restore", {"restorer": ["gendr"]}, "expected a list"),
-    ("/restore", {"scale": 9.0}, "scale is 9.0; expected a number from 1 to 8"),
+    ("/restore", {"restorer": "nonsense"}, "restorer is 'nonsense'; expected one of"),
+    ("/restore", {"restorer": ["gendr"]}, "expected one of"),
+    ("/restore", {"scale": 9.0}, "scale is 9; expected a number from 1 to 8"),
     ("/restore", {"scale": "4"}, "scale is '4'; expected a number"),
-    ("/restore", {"scale": None}, "scale is None"),
-    ("/restore", {"guidance": 1.5, "restorer": "gendr"}, "Guidance is for gendr-pix"),
+    ("/restore", {"guidance": 1.5, "restorer": "gendr"}, "guidance is for gendr-pix only, not for gendr;"),
     ("/restore", {"guidance": "much", "restorer": "gendr-pix"}, "guidance is 'much'"),
     ("/restore", {"pos_rows": 8}, "whole numbers from 0 to 7"),
     ("/restore", {"neg_columns": 1.5}, "whole numbers from 0 to 7"),
     ("/restore", {"plain_cfg": "yes"}, "expected true or false"),
-    ("/restore", {"size_px": 10}, "so a longer side of 10 is"),
+    ("/restore", {"size_px": 10}, "a longer side of 10 is out of reach: scale is 0.25; expected a number from 1 to 8"),
     ("/restore", {"color_fix": "sepia"}, "color_fix"),
-    ("/compare", {"repeats": 0}, "repeats is 0; expected a number from 1 to 10"),
+    ("/compare", {"repeats": 0}, "repeats is 0; expected a whole number from 1 to 10"),
     ("/compare", {"restorers": []}, "No restorer is chosen"),
     ("/compare", {"restorers": {"a": 1}}, "expected a list"),
     ("/sweep", {"side": "left"}, "expected one of positive, negative"),
     ("/sweep", {"side": "negative", "omega": 1.0}, "At omega 1 the bad run has no say"),
     ("/sweep", {"metric": "psnr"}, "expected one of grid, piqe, musiq"),
-    ("/sweep", {"side_px": 4000}, "side_px is 4000; expected a number from 64 to 512"),
+    ("/sweep", {"side_px": 4000}, "side_px is 4000; expected a whole number from 64 to 512"),
     ("/benchmark", {"sizes": [100]}, "multiples of 8"),
     ("/benchmark", {"sizes": "512"}, "expected a list"),
-    ("/benchmark", {"repeats": 11}, "repeats is 11; expected a number from 1 to 10"),
-    ("/benchmark", {"restorers": ["other"]}, "are some of gendr"),
+    ("/benchmark", {"repeats": 11}, "repeats is 11; expected a whole number from 1 to 10"),
+    ("/benchmark", {"restorers": ["other"]}, "expected one of gendr"),
 ]
 
 

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from gendrpix.settings.recipe import Recipe
 from gendrpix.specs import CHOICE_LABELS
-from gendrpix.ui.compare.links import from_query, recipe_line
+from gendrpix.ui.compare.links import as_settings, from_query, recipe_line
 from gendrpix.ui.compare.widgets import CompareWidgets
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Photo, Place, Request
-from gendrpix.ui.engine.results import Results, figures_alone, save_16_bits, save_result, scorecard
+from gendrpix.ui.engine.results import Results, save_16_bits, save_result, scorecard
 from gendrpix.ui.panels.maps import OFF
 from gendrpix.ui.panels.pareto import Run
 from gendrpix.ui.widgets.checks import check_filled
 from gendrpix.ui.widgets.errors import user_errors
 
 if TYPE_CHECKING:
-    from gendrpix.comparison.comparison import Record
+    from gendrpix.comparison.comparison import Measurement
 
 DOWNLOAD = "Download saves the picture on the right."
 Updates = dict[Any, Any]
@@ -41,25 +42,18 @@ class Comparing:
     def as_request(self, values: tuple[Any, ...]) -> Request:
         """The widgets' raw values, in the order of the tab's inputs, as a request. Raises ValueError."""
         given = dict(zip(self.names, values, strict=True))
-        offsets = ("pos_rows", "pos_columns", "neg_rows", "neg_columns")
-        truths = ("photo", "truth", "restorers", "guidance", "size_px")
-        check_filled(*(given[name] for name in self.names if name not in truths))
-        place = Place(given["across"] / 100, given["down"] / 100, int(given["side_px"]))
+        texts = ("photo", "truth", "restorers", "guidance", "size_px")
+        check_filled(*(given[name] for name in self.names if name not in texts))
         if given["by_size"]:
             check_filled(given["size_px"])
-        return Request.from_widgets(
+        place = Place(given["across"] / 100, given["down"] / 100, int(given["side_px"]))
+        return Request.of(
             given["photo"],
             given["restorers"],
-            None if given["by_size"] else float(given["scale"]),
-            given["guidance"],
-            given["omega"],
-            *(given[name] for name in offsets),
+            as_settings(given),
             truth=given["truth"],
-            size_px=int(given["size_px"]) if given["by_size"] else None,
             region=place if given["crop"] else None,
             repeats=int(given["repeats"]),
-            color_fix=given["color_fix"],
-            bits=int(given["bits"]),
         )
 
     def check_photo(self, photo: Photo | None, *values: Any) -> Any:
@@ -85,18 +79,16 @@ class Comparing:
 
     def load_settings(self, path: str) -> Updates:
         """Take the settings that a result's PNG carries."""
-        from gendrpix.settings.recipe import Recipe
-
         tab = self.tab
         with user_errors():
             recipe = Recipe.from_png(Path(path))
-            digest = self.engine.digest(recipe.restorer)
-            line = recipe_line(recipe, weights=self.engine.weights_name, weights_sha256=digest)
+            settings = recipe.settings
+            line = recipe_line(recipe, self.engine.weights_name, self.engine.digest(settings.restorer))
             return {
-                tab.restorers: [recipe.restorer],
-                **tab.sized(recipe.scale, recipe.size_px),
-                **tab.padcfg.taken(recipe),
-                **tab.options.taken(recipe),
+                tab.restorers: [settings.choice],
+                **tab.sized(settings.scale, settings.size_px),
+                **tab.padcfg.taken(settings),
+                **tab.options.taken(settings),
                 tab.options.loaded: gr.update(value=line, visible=True),
             }
 
@@ -134,12 +126,14 @@ class Comparing:
             if results is None or request is None:
                 raise ValueError("There is no result on a part of a photo yet. Press Run first.")
             names = (self._chosen(results),)
-            yield from self._guarded(replace(request, region=None, names=names), history, metric, progress)
+            whole = replace(request.settings, crop=None)
+            request = replace(request, region=None, names=names, settings=whole)
+            yield from self._guarded(request, history, metric, progress)
 
     def _chosen(self, results: Results) -> str:
         """The restorer on the right, or the last that ran where the input is there."""
-        record = results.right_record if results.right_record.device else results.records[-1]
-        return record.name
+        chosen = results.right if results.right.device else results.measurements[-1]
+        return chosen.name
 
     def _guarded(self, request: Request, *rest: Any) -> Iterator[Updates]:
         stop = CancelToken()
@@ -153,28 +147,26 @@ class Comparing:
         yield {**tab.buttons.running(stop), tab.whole: locked, tab.status: "", **tab.maps.reset()}
         progress(0, desc="Reading the photo")
         job = replace(self.engine.prepare(request), quickest_first=True)
-        results = stop.kept = Results(
-            job.labels, request.photo, request.photo_name, self.engine.weights_name, request=request, box=job.box
-        )
+        results = stop.kept = Results(job, request, self.engine.weights_name)
         stream = self.engine.compare(job, stop)
         names = ["the input", *job.labels]
         runs = list(history)
         for step, name in enumerate(names):
             progress((step, len(names)), desc=f"Measuring {name}" if step == 0 else f"Running {name}")
-            record = next(stream)
-            entries = self.engine.png_entries(record, request.photo, job.box, request.bits)
-            path = save_result(record.image, results.folder, request.stem, record.name, entries)
+            one, result, image = next(stream)
+            entries = self.engine.png_entries(one.name, result.settings, job)
+            path = save_result(image, results.folder, request.stem, one.name, entries)
             deep = None
-            if request.bits == 16:
-                deep = save_16_bits(record, job.picture, results.folder, request.stem, entries)
-            results.add(figures_alone(record), path, deep)
-            if record.seconds is not None:
-                runs.append(Run.of(record, request.photo_name))
+            if job.settings.bits == 16:
+                deep = save_16_bits(result, job.picture, results.folder, request.stem, one.name, entries)
+            results.add(one, path, deep)
+            if one.seconds is not None:
+                runs.append(Run.of(one, request.photo_name))
             yield {tab.session: results, **self._shown(results), **self._scored(results)}
         yield {
             **tab.buttons.idle(),
             tab.whole: gr.update(interactive=True),
-            tab.status: summary(results.records),
+            tab.status: summary(results.measurements),
             **tab.history.shown(runs, metric),
         }
 
@@ -218,7 +210,7 @@ class Comparing:
                 value=str(results.downloads[label]), label=f"Download {label} as PNG", visible=True
             ),
             self.tab.whole: gr.update(
-                value=f"{chosen} on the whole photo", visible=results.box is not None and chosen is not None
+                value=f"{chosen} on the whole photo", visible=results.crop is not None and chosen is not None
             ),
             **self.tab.share.shown(results),
         }
@@ -226,16 +218,16 @@ class Comparing:
     def _scored(self, results: Results | None, *, stopped: bool = False) -> Updates:
         if results is None:
             return {}
-        table = scorecard(results.expected, results.records, stopped=stopped)
+        table = scorecard(results.expected, results.measurements, stopped=stopped)
         return {
             self.tab.table: gr.update(value=table.to_markdown(), visible=True),
             self.tab.table_notes: gr.update(value=" ".join(table.notes), visible=bool(table.notes)),
         }
 
 
-def summary(records: list[Record]) -> str:
+def summary(measurements: list[Measurement]) -> str:
     """One sentence once all is done."""
-    fastest = min((record for record in records if record.seconds), key=lambda record: record.seconds or 0.0)
+    fastest = min((one for one in measurements if one.seconds), key=lambda one: one.seconds or 0.0)
     if fastest.ratio is None or fastest.ratio <= 1:
         return f"Done. {DOWNLOAD}"
     how = f"{fastest.ratio:.1f} times as fast as {CHOICE_LABELS['gendr']}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -12,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from gendrpix.settings.reproduce import as_command, as_python
+from gendrpix.settings.reproduce import to_command, to_python
 from gendrpix.ui.compare.links import to_query
 from gendrpix.ui.engine.results import Results, file_name
 from gendrpix.ui.widgets.errors import user_errors
@@ -23,6 +22,7 @@ HINT = (
     "The command and the Python give the same pixels on the same machine; write your photo's path for its name. "
     "The PNG carries these settings too. Nothing is drawn at random, so there is no seed."
 )
+ONLY_RESIZED = "# The input is only resized; there is nothing to run."
 Updates = dict[Any, Any]
 
 
@@ -59,8 +59,8 @@ class SharePanel:
         """The right picture's command and Python."""
         return {
             self.panel: gr.update(visible=True),
-            self.command: written(results, as_command),
-            self.python: written(results, as_python),
+            self.command: command_of(results),
+            self.python: python_of(results),
             self.page: gr.update(value=None, visible=False),
         }
 
@@ -76,7 +76,7 @@ class SharePanel:
                 right=as_data(results.files[right]),
                 left_label=html.escape(left),
                 right_label=html.escape(right),
-                recipe=html.escape(written(results, as_command)),
+                recipe=html.escape(command_of(results)),
             )
             path = results.folder / file_name(Path(results.photo_name).stem, f"{left}_{right}", ".html")
             path.write_text(text, encoding="utf-8")
@@ -88,10 +88,18 @@ class SharePanel:
             return f"{address}?{to_query(dict(zip(self.names, values, strict=True)))}"
 
 
-def written(results: Results, write: Callable[..., str]) -> str:
-    """How the right picture is made again."""
-    record = results.right_record
-    return write(record, results.photo_name, results.weights, box=results.box, bits=results.bits)
+def command_of(results: Results) -> str:
+    """The command that makes the right picture again."""
+    one = results.right
+    return to_command(one.settings, results.photo_name, results.weights) if one.device else ONLY_RESIZED
+
+
+def python_of(results: Results) -> str:
+    """The lines of Python that make the right picture again."""
+    one = results.right
+    if not one.device:
+        return ONLY_RESIZED
+    return to_python(one.settings, results.photo_name, results.weights, device=one.device.split()[0])
 
 
 def as_data(path: Path) -> str:

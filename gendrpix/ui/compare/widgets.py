@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from gendrpix.specs import CHOICE_LABELS
+from gendrpix.specs import CHOICE_LABELS, MAX_SCALE, MIN_SCALE
 from gendrpix.ui.compare.share import SharePanel
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.panels.crop import CropPanel
@@ -66,7 +66,9 @@ class CompareWidgets:
                 label="Size of the result",
                 elem_id="by-size",
             )
-            self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Times larger", buttons=[], elem_id="scale")
+            self.scale = gr.Slider(
+                MIN_SCALE, MAX_SCALE, value=4, step=0.25, label="Times larger", buttons=[], elem_id="scale"
+            )
             self.size_px = gr.Number(
                 1024, label="Pixels of the longer side", precision=0, minimum=1, visible=False, elem_id="size"
             )

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gendrpix.ui.engine.late import core
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from gendrpix.comparison.comparison import Record
-    from gendrpix.image.picture import Box, Picture
+    from gendrpix.comparison.comparison import Measurement
+    from gendrpix.image.picture import Picture
     from gendrpix.report.tables import Table
-    from gendrpix.ui.engine.request import Request
+    from gendrpix.restore.restorer import Result
+    from gendrpix.ui.engine.request import Job, Request
 
 
 class Results:
@@ -26,30 +29,18 @@ class Results:
     It lives in the visitor's session; the run adds to it while the visitor may already choose what to look at.
     """
 
-    def __init__(
-        self,
-        expected: Sequence[str],
-        source: Path,
-        photo_name: str = "photo.png",
-        weights: str = "mini",
-        *,
-        request: Request | None = None,
-        box: Box | None = None,
-    ) -> None:
-        """`expected`: labels of the restorers to come, in the order of the run; the photo's file and its own name.
-
-        request: what was asked for. box: the part of the photo that was restored; None for the whole.
-        """
-        self.expected = tuple(expected)
-        self.source = source
-        self.photo_name = photo_name
+    def __init__(self, job: Job, request: Request, weights: str = "mini") -> None:
+        """`weights`: their name, for the command that makes a result again."""
+        self.expected = tuple(job.labels)
+        """Labels of the restorers to come, in the order of the run."""
+        self.request = request
+        self.crop = job.settings.crop
+        """The part of the photo that was restored; None for the whole."""
+        self.photo_name = request.photo_name
         self.weights = weights
-        self.records: list[Record] = []
+        self.measurements: list[Measurement] = []
         self.folder = Path(tempfile.mkdtemp(prefix="gendrpix-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        self.request = request
-        self.box = box
-        self.bits = 8 if request is None else request.bits
         self.files: dict[str, Path] = {}
         self.downloads: dict[str, Path] = {}
         self._left = ""
@@ -72,31 +63,26 @@ class Results:
         return str(self.files[self._left]), str(self.files[self._right])
 
     @property
-    def right_record(self) -> Record:
+    def right(self) -> Measurement:
         """The figures of the picture on the right."""
-        return next(record for record in self.records if record.label == self._right)
+        return next(one for one in self.measurements if one.label == self._right)
 
     def open_source(self) -> Picture:
         """What was restored: the photo, or its part."""
-        from gendrpix.image.picture import cut
-        from gendrpix.image.read import open_picture
+        picture = core.open_picture(self.request.photo)
+        return picture if self.crop is None else core.cut(picture, self.crop)
 
-        picture = open_picture(self.source)
-        return picture if self.box is None else cut(picture, self.box)
-
-    def add(self, record: Record, path: Path, download: Path | None = None) -> None:
+    def add(self, one: Measurement, path: Path, download: Path | None = None) -> None:
         """Take in a finished picture. The first one, the input, is shown on the left, the newest on the right.
 
         Once the visitor has chosen a pair, that one stays. download: the file to save, where it is another.
         """
-        from gendrpix.comparison.comparison import relative_to_gendr
-
-        self.records = relative_to_gendr([*self.records, record])
-        self.files[record.label] = path
-        self.downloads[record.label] = download or path
-        self._left = self._left or record.label
+        self.measurements = core.relative_to_gendr([*self.measurements, one])
+        self.files[one.label] = path
+        self.downloads[one.label] = download or path
+        self._left = self._left or one.label
         if not self._chosen:
-            self._right = record.label
+            self._right = one.label
 
     def choose(self, left: str, right: str) -> None:
         """The visitor's own pair. Raises ValueError for a label that this run does not have."""
@@ -108,21 +94,15 @@ class Results:
 
 def save_result(image: Image, folder: Path, stem: str, name: str, metadata: Mapping[str, str] | None = None) -> Path:
     """Write a result as PNG, named after the photo and the restorer."""
-    from gendrpix.image.write import save_png
-
-    return save_png(image, folder / file_name(stem, name), metadata=metadata)
+    return core.save_png(image, folder / file_name(stem, name), metadata=metadata)
 
 
 def save_16_bits(
-    record: Record, source: Picture, folder: Path, stem: str, metadata: Mapping[str, str] | None = None
+    result: Result, source: Picture, folder: Path, stem: str, name: str, metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """Write a fresh record as PNG with 16 bits a channel, with the alpha of what it was restored from."""
-    from gendrpix.image.picture import Picture
-    from gendrpix.image.write import save_png
-    from gendrpix.restore.pipelines import enlarged_alpha
-
-    picture = Picture(color=record.pixels, alpha=enlarged_alpha(source, record.pixels))
-    return save_png(picture, folder / file_name(stem, f"{record.name}_16bit"), metadata=metadata, bits=16)
+    """Write a fresh result as PNG with 16 bits a channel, with the alpha of what it was restored from."""
+    picture = core.Picture(color=result.pixels, alpha=core.enlarged_alpha(source, result.pixels))
+    return core.save_png(picture, folder / file_name(stem, f"{name}_16bit"), metadata=metadata, bits=16)
 
 
 def file_name(stem: str, name: str, suffix: str = ".png") -> str:
@@ -131,18 +111,10 @@ def file_name(stem: str, name: str, suffix: str = ".png") -> str:
     return f"{plain or 'photo'}_{shown}{suffix}"
 
 
-def scorecard(expected: Sequence[str], records: Sequence[Record], *, stopped: bool = False) -> Table:
+def scorecard(expected: Sequence[str], measurements: Sequence[Measurement], *, stopped: bool = False) -> Table:
     """The core's table of what is ready, the input first, with a line for each expected restorer that is not."""
-    from gendrpix.comparison.report import to_table
-
-    table = to_table(records)
+    table = core.to_table(measurements)
     blanks = ("",) * (len(table.header) - 2)
     states = ("not run",) * len(expected) if stopped else ("running …", *("waiting",) * len(expected))
-    pending = zip(expected[len(records) - 1 :], states, strict=False)
+    pending = zip(expected[len(measurements) - 1 :], states, strict=False)
     return replace(table, rows=table.rows + tuple((label, state, *blanks) for label, state in pending))
-
-
-def figures_alone(record: Record) -> Record:
-    """The record without its pictures, which are in files: a session keeps it long after the run."""
-    image = record.image.crop((0, 0, 1, 1))
-    return replace(record, image=image, pixels=record.pixels.new_empty(1, 3, 0, 0), branches=None)

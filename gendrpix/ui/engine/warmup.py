@@ -11,9 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import get_args
 
-from gendrpix.specs import CHOICE_LABELS
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import DEFAULT_OMEGA, Choice
 from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.zerogpu import on_zero_gpu
 
 logger = logging.getLogger(__name__)
@@ -51,26 +54,24 @@ def steps(engine: Engine) -> Iterator[Callable[[], object]]:
     """What there is to do, in the order in which a visitor needs it."""
     warming = () if on_zero_gpu() else (partial(warm, engine),)  # there nothing may run before the GPU is lent
     for act in (engine.pipeline, *warming, engine.digest):
-        for name in CHOICE_LABELS:
+        for name in get_args(Choice):
             yield partial(act, name)
-    from gendrpix.metrics.registry import METRICS
-
     for name in engine.scorer.names:
-        if not METRICS[name].needs_truth:  # the others are loaded with the first truth
+        if not core.METRICS[name].needs_truth:  # the others are loaded with the first truth
             yield partial(engine.scorer.unavailable, name)
 
 
-def warm(engine: Engine, name: str) -> None:
+def warm(engine: Engine, name: Choice) -> None:
     """Run a restorer on a grey picture: its libraries are loaded then, and its time is a rate for forecasts."""
     import torch
 
-    from gendrpix.comparison.comparison import run_choice
-    from gendrpix.comparison.forecast import plan_choice
-    from gendrpix.image.picture import Picture
-    from gendrpix.metrics.scorer import Scorer
-    from gendrpix.settings.restoration import CompareSettings
-
-    grey, settings = Picture(color=torch.zeros(1, 3, WARM_PX, WARM_PX)), CompareSettings(scale=1.0)
+    grey, settings = core.Picture(color=torch.zeros(1, 3, WARM_PX, WARM_PX)), warm_settings(name)
     pipeline = engine.pipeline(name)
-    engine.rates.learn(run_choice(grey, name, settings, pipeline, Scorer(())))
-    plan_choice(name, WARM_PX, WARM_PX, settings, pipeline)  # rehearses the memory, which is kept
+    line = core.run_choice(grey, settings, pipeline, core.Scorer(()))
+    engine.rates.learn(line.measurement)
+    core.plan_choice(name, WARM_PX, WARM_PX, settings, pipeline)  # traces the memory, which is kept
+
+
+def warm_settings(choice: Choice) -> RestoreSettings:
+    """At the photo's own size; gendr-pix in two passes, as visitors ask for it."""
+    return RestoreSettings(scale=1.0, guidance=DEFAULT_OMEGA).for_choice(choice)

@@ -11,11 +11,15 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gendrpix.ui.engine.late import core
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gendrpix.image.picture import Picture
     from gendrpix.restore.pipelines import RestorerPipeline
+    from gendrpix.restore.restorer import Result
+    from gendrpix.settings.restoration import RestoreSettings
     from gendrpix.specs import Offset
     from gendrpix.ui.engine.request import Job
 
@@ -50,15 +54,16 @@ def seconds_for(megapixels: float, passes: float) -> int:
     return min(LONGEST_S, round(START_S + PASS_S_PER_MEGAPIXEL * megapixels * passes))
 
 
-def megapixels_of(picture: Picture, scale: float) -> float:
-    """Of the result."""
-    return picture.height * picture.width * scale**2 / 1e6
+def megapixels_of(height: int, width: int, scale: float) -> float:
+    """Of the result of a picture of that size."""
+    return height * width * scale**2 / 1e6
 
 
-def restoring_s(name: str, image: Picture, how: dict[str, Any]) -> int:
-    """Seconds for one call of a restorer."""
-    passes = 1 if how.get("guidance") is None else 2
-    return seconds_for(megapixels_of(image, how["scale"]), passes)
+def restoring_s(name: str, pixels: Tensor, settings: RestoreSettings) -> int:
+    """Seconds for one run of a restorer."""
+    height, width = pixels.shape[-2:]
+    passes = 1 if settings.guidance is None else 2
+    return seconds_for(megapixels_of(height, width, settings.scale_for(width, height)), passes)
 
 
 def branch_s(name: str, pixels: Tensor, offsets: Sequence[Offset | None], positive: bool) -> int:
@@ -70,7 +75,7 @@ def comparing_s(job: Job, *_: Any) -> int:
     """Seconds for all restorers of a comparison; GenDR's autoencoder counts as two passes, GenDR-Adc's half as one."""
     passes = {"gendr": 3, "gendr-adc": 2, "gendr-pix": 2, "gendr-pix*": 1}
     runs = TIMED_RUNS * sum(passes[name] for name in job.names)
-    return seconds_for(megapixels_of(job.picture, job.settings.scale), runs)
+    return seconds_for(megapixels_of(job.picture.height, job.picture.width, job.scale), runs)
 
 
 class GpuPipeline:
@@ -84,9 +89,10 @@ class GpuPipeline:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def __call__(self, image: Picture, **how: Any) -> Any:
-        """`RestorerPipeline.__call__` for one picture."""
-        return self._call(self.restorer.name, image, {"scale": 4.0, **how})
+    def run(self, pixels: Tensor, settings: RestoreSettings) -> Result:
+        """`OneStepRestorer.run`, on the CPU on both sides."""
+        result: Result = self._call(self.restorer.name, pixels, settings)
+        return result
 
     def restore_branch(self, pixels: Tensor, offsets: Sequence[Offset | None], *, positive: bool) -> Tensor:
         """`RestorerPipeline.restore_branch`, on the CPU on both sides."""
@@ -95,8 +101,6 @@ class GpuPipeline:
 
     def prepare(self, picture: Picture, scale: float) -> Tensor:
         """`RestorerPipeline.prepare`, on the CPU."""
-        from gendrpix.image.resize import check_output_size, output_size, resize
-
-        height, width = output_size(picture.height, picture.width, scale)
-        check_output_size(height, width)
-        return resize(picture.color, height, width)
+        height, width = core.output_size(picture.height, picture.width, scale)
+        core.check_output_size(height, width)
+        return core.resize(picture.color, height, width)

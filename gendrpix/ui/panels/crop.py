@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.request import Photo
 from gendrpix.ui.widgets.checks import check_filled
 from gendrpix.ui.widgets.errors import user_errors
@@ -51,28 +52,24 @@ class CropPanel:
         """The photo, reduced, with what lies outside the part dimmed."""
         if photo is None:
             return gr.update(visible=False)
-        from gendrpix.image.picture import place_box
-        from gendrpix.image.resize import resize
-        from gendrpix.image.write import to_pil
-
         with user_errors():
             check_filled(across, down, side_px)
             picture = self.engine.open_photo(photo["path"])
-            box = place_box(picture.width, picture.height, across=across / 100, down=down / 100, side_px=int(side_px))
+            box = core.place_box(
+                picture.width, picture.height, across=across / 100, down=down / 100, side_px=int(side_px)
+            )
             share = min(1.0, SHOWN_PX / max(picture.width, picture.height))
-            shown = resize(picture.color, *(max(1, round(n * share)) for n in (picture.height, picture.width)))
+            shown = core.resize(picture.color, *(max(1, round(n * share)) for n in (picture.height, picture.width)))
             left, top, right, bottom = (round(place * share) for place in box.corners)
             dimmed = (shown + 1) * DIMMED - 1
             dimmed[..., top : bottom + 1, left : right + 1] = shown[..., top : bottom + 1, left : right + 1]
-            return gr.update(value=to_pil(dimmed), visible=True)
+            return gr.update(value=core.to_pil(dimmed), visible=True)
 
     def take_place(self, view: Photo | None, event: gr.SelectData) -> tuple[Any, Any, bool]:
         """The place that was clicked, in percent; the part is used from then on."""
-        from gendrpix.image.read import read_size
-
         with user_errors():
             if view is None:
                 raise ValueError("There is no photo yet. Upload or paste one, or choose an example.")
-            height, width = read_size(Path(view["path"]), self.engine.limits)
+            height, width = core.read_size(Path(view["path"]), self.engine.limits)
             x, y = event.index
             return round(100 * x / width), round(100 * y / height), True

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA
-from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import DEFAULT_OMEGA, MAX_OMEGA, NEG_PAD, POS_PAD
 from gendrpix.ui.widgets.inputs import offset_slider
-
-if TYPE_CHECKING:
-    from gendrpix.settings.presets import Guidance
-    from gendrpix.settings.recipe import Recipe
 
 GUIDANCE_NAMES = {"padcfg": "PadCFG", "plain": "Plain CFG", "none": "Off"}
 """The page's words for the kinds of guidance."""
-OMEGA_PRESETS = {"Mild 1": COMPARED_OMEGA, "Crisp 1.25": 1.25, "Sharp 1.5": EXPLORED_OMEGA, "Harsh 2": 2.0}
+OMEGA_PRESETS = {"Mild 1": 1.0, "Crisp 1.25": 1.25, "Sharp 1.5": DEFAULT_OMEGA, "Harsh 2": 2.0}
 """Omegas by name; the paper names none."""
 GUIDANCE_KINDS = tuple(GUIDANCE_NAMES.values())
 PADCFG_LINE = "Runs Pix twice, shifted differently on its 8-pixel grid, and moves away from the worse run by omega."
 
 
 class GuidancePanel:
-    """Widgets, and how a recipe sets them."""
+    """Widgets, and how settings set them."""
 
     def __init__(self) -> None:
         with gr.Group():
@@ -38,7 +34,7 @@ class GuidancePanel:
             )
             self.preset = gr.Radio(
                 list(OMEGA_PRESETS.items()),
-                value=COMPARED_OMEGA,
+                value=DEFAULT_OMEGA,
                 label="Omega, presets",
                 elem_id="omega-preset",
                 elem_classes="chips",
@@ -46,7 +42,7 @@ class GuidancePanel:
             self.omega = gr.Slider(
                 0,
                 MAX_OMEGA,
-                value=COMPARED_OMEGA,
+                value=DEFAULT_OMEGA,
                 step=0.05,
                 label="Omega",
                 info="1 is the good run alone; above 1 moves away from the bad one.",
@@ -84,16 +80,17 @@ class GuidancePanel:
         near = lambda omega: omega if omega in OMEGA_PRESETS.values() else None  # noqa: E731
         self.omega.change(near, self.omega, self.preset, **private)
 
-    def taken(self, recipe: Recipe) -> dict[Any, Any]:
-        """The recipe's guidance; restorers that use none leave the widgets at PadCFG and their values."""
-        if recipe.restorer != "gendr-pix":
+    def taken(self, settings: RestoreSettings) -> dict[Any, Any]:
+        """The guidance of a result; restorers that use none leave the widgets at PadCFG and their values."""
+        if settings.guidance is None:
             return dict(zip(self.widgets, [GUIDANCE_KINDS[0], *usable(GUIDANCE_KINDS[0])], strict=True))
-        return self.shown(recipe.guidance)
+        return self.shown(settings)
 
-    def shown(self, guidance: Guidance) -> dict[Any, Any]:
-        """Guidance as the widgets show it."""
-        kind = GUIDANCE_NAMES[guidance.kind]
-        values = [guidance.omega, *guidance.pos_pad, *guidance.neg_pad]
+    def shown(self, settings: RestoreSettings) -> dict[Any, Any]:
+        """The guidance as the widgets show it."""
+        kind = GUIDANCE_NAMES[settings.kind]
+        omega = DEFAULT_OMEGA if settings.guidance is None else settings.guidance
+        values = [omega, *(settings.pos_pad or POS_PAD), *(settings.neg_pad or NEG_PAD)]
         updates = [gr.update(interactive=state, value=value) for state, value in zip(states(kind), values, strict=True)]
         return dict(zip(self.widgets, [kind, *updates], strict=True))
 

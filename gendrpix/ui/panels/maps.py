@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.results import Results
 from gendrpix.ui.widgets.inputs import drawn_picture
 
@@ -52,17 +53,13 @@ class Maps:
         """The map of the two pictures that are beside each other."""
         if results is None or kind == OFF:
             return {self.mean: gr.update(visible=False), self.map: gr.update(value=None, visible=False)}
-        from gendrpix.comparison.comparison import SCORED
-        from gendrpix.image.read import open_picture
-        from gendrpix.report.maps import consistency, difference, draw_heat
-
         left, right = results.pair
-        shown = open_picture(results.files[right], SCORED).color
+        shown = core.open_picture(results.files[right], core.SCORED).color
         if kind == CONSISTENCY:
-            values = consistency(shown, results.open_source().color)
+            values = core.consistency(shown, results.open_source().color)
             said = f"{right}, reduced, against your photo: a mean of {float(values.mean()):.2%} of the full range."
         else:
-            values = difference(open_picture(results.files[left], SCORED).color, shown)
+            values = core.difference(core.open_picture(results.files[left], core.SCORED).color, shown)
             said = f"{left} against {right}: a mean of {float(values.mean()):.2%} of the full range."
-        drawn = gr.update(value=draw_heat(values), visible=True)
+        drawn = gr.update(value=core.draw_heat(values), visible=True)
         return {self.mean: gr.update(value=said, visible=True), self.map: drawn}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-if TYPE_CHECKING:
-    from gendrpix.settings.recipe import Recipe
+from gendrpix.settings.restoration import RestoreSettings
 
 MOST_REPEATS = 9
 COLOR_LABELS = {"none": "As restored", "wavelet": "Wavelet", "adain": "AdaIN"}
 
 
 class OptionsPanel:
-    """Widgets, and how a recipe sets them."""
+    """Widgets, and how settings set them."""
 
     def __init__(self) -> None:
         with gr.Accordion("More: timing, colours, 16 bits, truth, settings from a PNG", open=False, elem_id="more"):
@@ -58,6 +57,6 @@ class OptionsPanel:
         """The settings by name."""
         return {"repeats": self.repeats, "color_fix": self.color_fix, "bits": self.bits, "truth": self.truth}
 
-    def taken(self, recipe: Recipe) -> dict[Any, Any]:
-        """The recipe's colours and bits."""
-        return {self.color_fix: recipe.color_fix, self.bits: recipe.bits}
+    def taken(self, settings: RestoreSettings) -> dict[Any, Any]:
+        """Colours and bits of the settings."""
+        return {self.color_fix: settings.color_fix, self.bits: settings.bits}

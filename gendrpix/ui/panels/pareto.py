@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from gendrpix.ui.engine.late import core
+
 if TYPE_CHECKING:
-    from gendrpix.comparison.comparison import Record
+    from gendrpix.comparison.comparison import Measurement
 
 HINT = (
     "All runs of this session on the same photo at the same size. One is worth its time if none is faster and better."
@@ -28,21 +30,20 @@ class Run:
     values: dict[str, float]
 
     @classmethod
-    def of(cls, record: Record, photo_name: str) -> Run:
-        """A record with a time."""
-        assert record.seconds is not None
-        settings, (width, height) = record.settings, record.size
-        words = [record.label]
-        if record.name == "gendr-pix" and settings.guidance is not None:
+    def of(cls, one: Measurement, photo_name: str) -> Run:
+        """A measurement with a time."""
+        assert one.seconds is not None
+        settings, (width, height) = one.settings, one.size
+        words = [one.label]
+        if settings.guidance is not None:
             words.append(f"ω {settings.guidance:g}" + (" plain" if settings.plain_cfg else ""))
-            if not settings.plain_cfg:
-                words.append("{},{} / {},{}".format(*settings.pos_pad, *settings.neg_pad))
+        words += [" / ".join(f"{pad[0]},{pad[1]}" for pad in settings.pads if pad)] if settings.kind == "padcfg" else []
         words += [settings.color_fix] if settings.color_fix != "none" else []
         return cls(
             subject=f"{photo_name}, {width} × {height}",
             label=" ".join(words),
-            seconds=record.seconds,
-            values=dict(record.scores.values),
+            seconds=one.seconds,
+            values=dict(one.scores.values),
         )
 
 
@@ -66,23 +67,21 @@ class History:
 
     def shown(self, runs: Sequence[Run], metric: str | None) -> Updates:
         """The plot of the newest subject's runs by `metric`, or by the first one that they have."""
-        from gendrpix.metrics.registry import METRICS
-
         if not runs:
             return {self.panel: gr.update(visible=False)}
         same = [run for run in runs if run.subject == runs[-1].subject]
-        names = [name for name in METRICS if any(name in run.values for run in same)]
+        names = [name for name in core.METRICS if any(name in run.values for run in same)]
         if not names:
             return {self.runs: list(runs), self.panel: gr.update(visible=False)}
         metric = metric if metric in names else names[0]
-        spec = METRICS[metric]
+        spec = core.METRICS[metric]
         drawn = {run.label: run for run in same if metric in run.values}  # of equal settings, the newest
         best = worth_their_time([(run.seconds, run.values[metric]) for run in drawn.values()], spec.higher_is_better)
         said = ", ".join(label.replace("*", "\\*") for label, worth in zip(drawn, best, strict=True) if worth)
         return {
             self.runs: list(runs),
             self.panel: gr.update(visible=True),
-            self.metric: gr.update(choices=[(METRICS[name].label, name) for name in names], value=metric),
+            self.metric: gr.update(choices=[(core.METRICS[name].label, name) for name in names], value=metric),
             self.plot: gr.update(
                 value=as_frame(drawn, metric),
                 x_lim=[0, 1.1 * max(run.seconds for run in drawn.values())],

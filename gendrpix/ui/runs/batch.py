@@ -17,8 +17,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from gendrpix.settings.recipe import write_recipe
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.ui.engine.cancel import CancelToken, StoppedError, TimeLimitError
 from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.request import Photo
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from gendrpix.jobs.archives import Named, Unpacked
     from gendrpix.jobs.batch import RestoreCall
     from gendrpix.jobs.tasks import Outcome, Task
-    from gendrpix.settings.options import Restore
 
 MAX_PICTURES = 500
 THUMBNAIL_PX = 256
@@ -42,19 +44,16 @@ class Batch:
 
     def __init__(self, uploads: Sequence[Photo]) -> None:
         """Unpack and list the uploads. Raises ValueError for too many, and for a zip file that is refused."""
-        from gendrpix.jobs.archives import without_twins
-        from gendrpix.jobs.tasks import Outcome, Task
-
         self.key = key_of(uploads)
         self.folder = Path(tempfile.mkdtemp(prefix="gendrpix-batch-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         pictures, refused, self.num_others = self._gather(uploads)
         self.tasks: dict[Task, Named] = {}
         """What is to be done, with each picture's own name."""
-        for picture in without_twins(pictures):
-            self.tasks[Task(source=picture.path, target=self.folder / result_name(picture.name))] = picture
+        for picture in core.without_twins(pictures):
+            self.tasks[core.Task(source=picture.path, target=self.folder / result_name(picture.name))] = picture
         self.refused = [
-            Outcome(task=Task(source=Path(name), target=result_name(name)), status="failed", reason=reason)
+            core.Outcome(task=core.Task(source=Path(name), target=result_name(name)), status="failed", reason=reason)
             for name, reason in refused
         ]
         self.outcomes: dict[Task, Outcome] = {}
@@ -62,8 +61,6 @@ class Batch:
 
     def _gather(self, uploads: Sequence[Photo]) -> tuple[list[Named], list[tuple[str, str]], int]:
         """(pictures, those refused with the reason, number of other files)."""
-        from gendrpix.jobs.archives import Named, is_picture, plain_name
-
         pictures: list[Named] = []
         refused: list[tuple[str, str]] = []
         others = 0
@@ -74,8 +71,8 @@ class Batch:
                 pictures.extend(found.pictures)
                 refused.extend(found.refused)
                 others += found.num_others
-            elif is_picture(name):
-                pictures.append(Named(path=path, name=plain_name(name)))
+            elif core.is_picture(name):
+                pictures.append(core.Named(path=path, name=core.plain_name(name)))
             else:
                 others += 1
         if len(pictures) > MAX_PICTURES:
@@ -89,23 +86,22 @@ class Batch:
 
     def _unpack(self, path: Path, folder: Path, before: Sequence[Named]) -> Unpacked:
         """Unpack a zip file within what the ones before it have left."""
-        from gendrpix.jobs.archives import ZipLimits, unpack
-
         used = sum(one.path.stat().st_size for one in before if one.path.is_relative_to(self.folder))
-        limits = ZipLimits(max_files=MAX_PICTURES)
-        return unpack(path, folder, replace(limits, max_total_bytes=max(0, limits.max_total_bytes - used)))
+        limits = core.ZipLimits(max_files=MAX_PICTURES)
+        return core.unpack(path, folder, replace(limits, max_total_bytes=max(0, limits.max_total_bytes - used)))
 
     # Restoring -----------------------------------------------------------------------------------------------------
 
-    def restore(self, engine: Engine, options: Restore, stop: CancelToken) -> Iterator[Outcome]:
+    def restore(self, engine: Engine, settings: RestoreSettings, stop: CancelToken) -> Iterator[Outcome]:
         """Restore what is not there yet, each picture while no other visitor's computation runs. `stop` ends it."""
-        from gendrpix.jobs.batch import restore_files
-        from gendrpix.settings.recipe import describe_recipe
-
         news: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self.outcomes = {task: one for task, one in self.outcomes.items() if one.status != "failed"}
-        recipe = describe_recipe(options, options.restorer, options.guidance, engine.dtype)
-        recipe |= {"weights": engine.weights_name, "weights_sha256": engine.digest(options.restorer)}
+        settings = settings.resolved(dtype=core.dtype_name(engine.dtype))
+        digest = engine.digest(settings.restorer)
+
+        def recipe(input_sha256: str) -> dict[str, Any]:
+            name = engine.weights_name
+            return write_recipe(settings, weights=name, weights_sha256=digest, input_sha256=input_sha256)
 
         def finish(outcome: Outcome) -> None:
             self._take(outcome)
@@ -113,9 +109,9 @@ class Batch:
 
         def work() -> None:
             try:
-                load = call_of(engine, options, stop)
-                how: dict[str, Any] = {"bits": options.bits, "overwrite": True, "limits": engine.limits}
-                restore_files(list(self.tasks), load, recipe, finish, **how)
+                load = call_of(engine, settings, stop)
+                limits = engine.limits
+                core.restore_files(list(self.tasks), load, settings, recipe, finish, overwrite=True, limits=limits)
                 news.put(None)
             except BaseException as error:  # noqa: BLE001 - raised again where the visitor is told
                 news.put(error)
@@ -151,32 +147,27 @@ class Batch:
 
     def listed(self) -> list[Outcome]:
         """Outcomes under the pictures' own names, in the order of the uploads; the refused ones last."""
-        from gendrpix.jobs.tasks import Task
-
         found = []
         for task, picture in self.tasks.items():
             if outcome := self.outcomes.get(task):
                 reason = outcome.reason.replace(repr(task.source.name), repr(PurePosixPath(picture.name).name))
-                named = Task(source=Path(picture.name), target=result_name(picture.name))
+                named = core.Task(source=Path(picture.name), target=result_name(picture.name))
                 found.append(replace(outcome, task=named, reason=reason))
         return [*found, *self.refused]
 
     def pack(self) -> Path | None:
         """The zip file of all that is ready, or None where nothing is."""
-        from gendrpix.jobs.archives import Named, pack
-        from gendrpix.jobs.tasks import write_report
-
         done = self.done
         if not done:
             return None
         folder = Path(tempfile.mkdtemp(dir=self.folder))  # an earlier one may be on its way to the visitor
-        write_report(map(without_formula, self.listed()), folder / "report.csv")
-        files = [Named(path=folder / "report.csv", name="report.csv")]
+        core.write_report(map(without_formula, self.listed()), folder / "report.csv")
+        files = [core.Named(path=folder / "report.csv", name="report.csv")]
         for task in done:
-            files.append(Named(path=task.target, name=result_name(self.tasks[task].name).as_posix()))
+            files.append(core.Named(path=task.target, name=result_name(self.tasks[task].name).as_posix()))
             if (small := self.thumbnail(task)).is_file():
-                files.append(Named(path=small, name=small.relative_to(self.folder).as_posix()))
-        return pack(files, folder / ZIP_NAME)
+                files.append(core.Named(path=small, name=small.relative_to(self.folder).as_posix()))
+        return core.pack(files, folder / ZIP_NAME)
 
 
 def key_of(uploads: Sequence[Photo]) -> tuple[str, ...]:
@@ -184,19 +175,16 @@ def key_of(uploads: Sequence[Photo]) -> tuple[str, ...]:
     return tuple(str(upload["path"]) for upload in uploads)
 
 
-def call_of(engine: Engine, options: Restore, stop: CancelToken) -> Callable[[], RestoreCall]:
+def call_of(engine: Engine, settings: RestoreSettings, stop: CancelToken) -> Callable[[], RestoreCall]:
     """Loads the core's call, within the visitor's turn. What ends the run is to it as Ctrl+C to the command line."""
-    from gendrpix.image.resize import check_output_size, output_size
-    from gendrpix.jobs.calls import restore_call
-    from gendrpix.settings.recipe import pick_scale
 
     def load() -> RestoreCall:
-        call = restore_call(engine.pipeline(options.restorer), options)
+        call = core.restore_call(engine.pipeline(settings.restorer), settings)
 
         def restore(pictures: Sequence[Picture]) -> Sequence[Tensor]:
             [picture] = pictures
-            scale = pick_scale(picture.width, picture.height, options.scale, options.size)
-            check_output_size(*output_size(picture.height, picture.width, scale), engine.limits)
+            scale = settings.scale_for(picture.width, picture.height)
+            core.check_output_size(*core.output_size(picture.height, picture.width, scale), engine.limits)
             try:
                 with engine.turn(stop):
                     return call(pictures)

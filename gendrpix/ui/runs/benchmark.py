@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.zerogpu import on_zero_gpu
 
 if TYPE_CHECKING:
@@ -24,13 +25,9 @@ class Benching:
 
     def __init__(self, engine: Engine, restorers: Sequence[str], sizes: Sequence[str | int], repeats: int) -> None:
         """`sizes` as the command line takes them. Raises ValueError for options that make no sense."""
-        from gendrpix.bench.cases import plan_bench
-        from gendrpix.bench.run import measure_all
-        from gendrpix.settings.options import Bench
-
         if on_zero_gpu():
             raise ValueError(NO_BENCHMARK)
-        options = Bench(
+        options = core.Bench(
             output=Path(),
             restorers=tuple(restorers),  # type: ignore[arg-type]
             sizes=tuple(map(str, sizes)),
@@ -40,10 +37,10 @@ class Benching:
             repeats=int(repeats),
         )
         self.engine = engine
-        self.plan = plan_bench(options)
+        self.plan = core.plan_bench(options)
         self.device = engine.device
         self.measured: list[Measured] = []
-        self._stream = measure_all(self.plan, self.device, engine.pipeline)
+        self._stream = core.measure_all(self.plan, self.device, engine.pipeline)
 
     def measure_next(self, stop: CancelToken | None = None) -> Measured:
         """The next case, while no other visitor's computation runs. `stop` ends it."""
@@ -56,7 +53,5 @@ class Benching:
 
     def result(self, stop: CancelToken | None = None) -> BenchResult:
         """What has been measured so far, with the environment and what a matrix product reaches now."""
-        from gendrpix.bench.run import gather
-
         with self.engine.turn(stop):
-            return gather(self.plan, self.device, self.measured)
+            return core.gather(self.plan, self.device, self.measured)

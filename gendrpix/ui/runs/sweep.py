@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.late import core
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gendrpix.comparison.sweep import BranchBank, Side
     from gendrpix.metrics.scorer import Scorer
-    from gendrpix.settings.presets import Guidance
     from gendrpix.specs import Offset
 
 KEPT = 2
@@ -63,9 +64,10 @@ class Workspace:
     bank: BranchBank
     sweeps: dict[SweepKey, dict[Offset, float]] = field(default_factory=dict)
 
-    def result(self, guidance: Guidance) -> Tensor:
-        """(1, 3, H, W) in [-1, 1]."""
-        return self.bank.mixed(*guidance.offsets, guidance.mixed_omega)
+    def result(self, settings: RestoreSettings) -> Tensor:
+        """(1, 3, H, W) in [-1, 1], guided as the settings say; without guidance it is the unpadded positive branch."""
+        settings = settings.resolved()
+        return self.bank.mixed(*settings.pads, 1.0 if settings.guidance is None else settings.guidance)
 
 
 class Workspaces:
@@ -88,14 +90,11 @@ class Workspaces:
             return self._kept[region]
 
     def _make(self, region: Region) -> Workspace:
-        from gendrpix.comparison.sweep import BranchBank
-        from gendrpix.image.picture import cut, place_box
-
         picture = self.engine.open_photo(region.photo)
         side = max(1, int(region.side_px // region.scale))
-        box = place_box(picture.width, picture.height, across=region.across, down=region.down, side_px=side)
+        box = core.place_box(picture.width, picture.height, across=region.across, down=region.down, side_px=side)
         pipeline = self.engine.pipeline("gendr-pix")
-        return Workspace(bank=BranchBank(pipeline, pipeline.prepare(cut(picture, box), region.scale)))
+        return Workspace(bank=core.BranchBank(pipeline, pipeline.prepare(core.cut(picture, box), region.scale)))
 
     def sweep(self, space: Workspace, key: SweepKey, stop: CancelToken | None = None) -> Iterator[int]:
         """Score the offsets that are not known yet, into `space.sweeps[key]`; the number known after each.
@@ -103,14 +102,12 @@ class Workspaces:
         They are predicted a few at once while no other visitor's computation runs. `stop` ends it; what is scored is
         kept.
         """
-        from gendrpix.comparison.sweep import ALL_OFFSETS, sweep_offsets
-
         known = space.sweeps.setdefault(key, {})
-        missing = [offset for offset in ALL_OFFSETS if offset not in known]
+        missing = [offset for offset in core.ALL_OFFSETS if offset not in known]
         if not missing:
             return
         score = self.measurer(key.metric)
-        cells = sweep_offsets(space.bank, key.side, key.fixed, key.omega, score, offsets=missing, batch=TOGETHER)
+        cells = core.sweep_offsets(space.bank, key.side, key.fixed, key.omega, score, offsets=missing, batch=TOGETHER)
         for _ in missing:
             with self.engine.turn(stop):
                 cell = next(cells)
@@ -121,9 +118,7 @@ class Workspaces:
         self, space: Workspace, pos_pad: Offset, neg_pad: Offset, metric: str, stop: CancelToken | None = None
     ) -> list[tuple[float, float]]:
         """(omega, figure) at `OMEGAS` with those offsets."""
-        from gendrpix.comparison.sweep import omega_curve
-
-        points = omega_curve(space.bank, pos_pad, neg_pad, OMEGAS, self.measurer(metric))
+        points = core.omega_curve(space.bank, pos_pad, neg_pad, OMEGAS, self.measurer(metric))
         found = []
         for _ in OMEGAS:
             with self.engine.turn(stop):
@@ -132,21 +127,16 @@ class Workspaces:
 
     def measure(self, x: Tensor, metric: str) -> float:
         """One figure of (1, 3, H, W) as it would be saved. Raises ValueError with the reason where there is none."""
-        from gendrpix.comparison.comparison import score_image
-        from gendrpix.image.write import to_pil
-
-        scores = score_image(to_pil(x), self.scorer(metric))
+        scores = core.score_image(core.to_pil(x), self.scorer(metric))
         if metric not in scores.values:
             raise ValueError(scores.missing[metric])
         return scores.values[metric]
 
     def scorer(self, metric: str) -> Scorer:
         """A scorer of that metric alone."""
-        from gendrpix.metrics.scorer import Scorer
-
         with self._lock:
             if metric not in self._scorers:
-                self._scorers[metric] = Scorer([metric], device=self.engine.scorer.device)
+                self._scorers[metric] = core.Scorer([metric], device=self.engine.scorer.device)
             return self._scorers[metric]
 
     def measurer(self, metric: str) -> Callable[[Tensor], float]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA
-from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES, UNGUIDED
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES, DEFAULT_OMEGA, MAX_OMEGA, MAX_SCALE, MIN_SCALE, UNGUIDED
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.request import Photo
 from gendrpix.ui.runs.batch import MAX_PICTURES, Batch, key_of
 from gendrpix.ui.widgets.checks import check_filled, progress_line
@@ -21,7 +21,6 @@ from gendrpix.ui.widgets.run_buttons import RunButtons
 
 if TYPE_CHECKING:
     from gendrpix.jobs.tasks import Outcome
-    from gendrpix.settings.options import Restore
 
 INTRO = (
     "Restores many pictures with the same settings and gives back one zip file: the results as PNG, small previews "
@@ -70,7 +69,7 @@ class BatchTab:
         self.omega = gr.Slider(
             0,
             MAX_OMEGA,
-            value=EXPLORED_OMEGA,
+            value=DEFAULT_OMEGA,
             step=0.05,
             label="Omega",
             info="PadCFG with the paper's offsets.",
@@ -79,7 +78,9 @@ class BatchTab:
             elem_id="batch-omega",
         )
         self.by = gr.Radio([BY_SCALE, BY_SIZE], value=BY_SCALE, label="Size of the results by", elem_id="batch-by")
-        self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", buttons=[], elem_id="batch-scale")
+        self.scale = gr.Slider(
+            MIN_SCALE, MAX_SCALE, value=4, step=0.25, label="Scale", buttons=[], elem_id="batch-scale"
+        )
         self.size = gr.Number(
             2048,
             label="Longer side, pixels",
@@ -161,9 +162,7 @@ class BatchTab:
 
     def take_folder(self, files: list[Photo] | None, folder: list[Photo] | None) -> tuple[list[Photo], str, Any]:
         """A folder's pictures and zip files, in place of an earlier folder's; what is chosen now, a fresh button."""
-        from gendrpix.jobs.archives import is_picture
-
-        inside = [one for one in folder or [] if is_picture(name_of(one)) or name_of(one).lower().endswith(".zip")]
+        inside = [one for one in folder or [] if core.is_picture(name_of(one)) or name_of(one).lower().endswith(".zip")]
         if not inside:
             raise gr.Error("The folder holds no pictures.", duration=12, title="That did not work")
         return inside, *self.say_files(files, inside)
@@ -183,18 +182,20 @@ class BatchTab:
         with user_errors():
             if not files:
                 raise ValueError("There are no pictures yet. Choose files, a folder or a zip file.")
-            options = as_options(self.engine, *settings)
+            asked = as_settings(*settings)
         stop = CancelToken()
-        yield from self.buttons.guarded(stop, self._run(files, batch, options, stop), self.ended)
+        yield from self.buttons.guarded(stop, self._run(files, batch, asked, stop), self.ended)
 
-    def _run(self, files: list[Photo], batch: Batch | None, options: Restore, stop: CancelToken) -> Iterator[Updates]:
+    def _run(
+        self, files: list[Photo], batch: Batch | None, settings: RestoreSettings, stop: CancelToken
+    ) -> Iterator[Updates]:
         yield {**self.buttons.running(stop), self.status: "Reading the list of pictures."}
         if batch is None or batch.key != key_of(files):
             batch = Batch(files)
         stop.kept = batch
         yield {self.batch: batch, self.download: gr.update(visible=False), **self._listed(batch, "waiting")}
         start = shown = time.perf_counter()
-        for number, _ in enumerate(batch.restore(self.engine, options, stop), start=1):
+        for number, _ in enumerate(batch.restore(self.engine, settings, stop), start=1):
             now = time.perf_counter()
             if now - shown > SHOWN_EVERY_S:
                 shown = now
@@ -236,44 +237,27 @@ def name_of(file: Photo) -> str:
     return str(file.get("orig_name") or file["path"])
 
 
-def as_options(
-    engine: Engine,
-    restorer: str,
-    omega: float,
-    by: str,
-    scale: float,
-    size: float | None,
-    color_fix: str,
-    deep: bool,
-) -> Restore:
-    """The widgets' values as the options of `python -m gendrpix restore`. Raises ValueError for what it refuses."""
-    from gendrpix.settings.options import Restore, check_restore
-
+def as_settings(
+    restorer: str, omega: float, by: str, scale: float, size: float | None, color_fix: str, deep: bool
+) -> RestoreSettings:
+    """The widgets' values as settings. Raises SettingsError for what is refused."""
     check_filled(omega, scale, size)
-    assert size is not None
-    options = Restore(
-        inputs=(),
-        output=Path(),
-        restorer="gendr-pix" if restorer == UNGUIDED else restorer,  # type: ignore[arg-type]
+    return RestoreSettings(
+        restorer=restorer,  # type: ignore[arg-type] # checked there, as all of them
         guidance=omega if restorer == "gendr-pix" else None,
-        scale=float(scale) if by == BY_SCALE else None,
-        size=int(size) if by == BY_SIZE else None,
-        weights=engine.weights,
+        scale=scale if by == BY_SCALE else None,
+        size_px=size if by == BY_SIZE else None,  # type: ignore[arg-type]
         color_fix=color_fix,  # type: ignore[arg-type]
         bits=16 if deep else 8,
     )
-    check_restore(options)
-    return options
 
 
 def row(outcome: Outcome) -> list[str]:
     """One line of the table."""
-    from gendrpix.report.tables import format_seconds
-
     words = {"restored": "done", "skipped": "done before", "failed": "failed"}
     size = "" if outcome.result_size is None else f"{outcome.result_size[0]} × {outcome.result_size[1]}"
     detail = outcome.reason or "; ".join((size, *outcome.notes))
-    seconds = "" if outcome.seconds is None else format_seconds(outcome.seconds)
+    seconds = "" if outcome.seconds is None else core.format_seconds(outcome.seconds)
     return [str(outcome.task.source), words[outcome.status], detail, seconds]
 
 

@@ -15,6 +15,7 @@ import gradio as gr
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.runs.benchmark import Benching
 from gendrpix.ui.widgets.checks import check_filled
 from gendrpix.ui.widgets.errors import user_errors
@@ -111,14 +112,15 @@ class BenchmarkTab:
     def _run(
         self, restorers: Sequence[str], sizes: Sequence[str], repeats: int, stop: CancelToken
     ) -> Iterator[Updates]:
-        from gendrpix.bench.cases import describe_case
-
         yield {**self.buttons.running(stop), self.session: None, self.status: "Preparing."}
         benching = Benching(self.engine, restorers, sizes, repeats)
         session = stop.kept = Session(benching.result(stop))
         cases = benching.plan.cases
         for number, case in enumerate(cases):
-            yield {self.session: session, self.status: f"{number} of {len(cases)} measured. Now {describe_case(case)}."}
+            yield {
+                self.session: session,
+                self.status: f"{number} of {len(cases)} measured. Now {core.describe_case(case)}.",
+            }
             benching.measure_next(stop)
             session.result = replace(session.result, measured=tuple(benching.measured))
             yield self._figures(session)
@@ -132,22 +134,17 @@ class BenchmarkTab:
     # Views ---------------------------------------------------------------------------------------------------------
 
     def _said(self, session: Session) -> str:
-        from gendrpix.bench.report import about
-
         count = sum(one.seconds is not None for one in session.result.measured)
-        return f"{count} case{'s' * (count != 1)}; {about(session.result)}"
+        return f"{count} case{'s' * (count != 1)}; {core.about(session.result)}"
 
     def _figures(self, session: Session) -> Updates:
-        from gendrpix.bench.plots import plot_growth
-        from gendrpix.bench.report import to_table
-
         result = session.result
-        table = small_table(to_table(result))
+        table = small_table(core.bench_to_table(result))
         shown = any(one.seconds is not None for one in result.measured)
         document, lines = session.write()
         plots = {
-            self.times: gr.update(value=plot_growth(result, "seconds", paper=True), visible=True),
-            self.memory: gr.update(value=plot_growth(result, "bytes", paper=True), visible=True),
+            self.times: gr.update(value=core.plot_growth(result, "seconds", paper=True), visible=True),
+            self.memory: gr.update(value=core.plot_growth(result, "bytes", paper=True), visible=True),
             self.paper: gr.update(visible=True),
         }
         return {
@@ -169,11 +166,9 @@ class Session:
 
     def write(self) -> tuple[Path, Path]:
         """The figures so far as (JSON, CSV)."""
-        from gendrpix.bench.report import to_csv, to_json
-
         document, table = self.folder / "benchmark.json", self.folder / "benchmark.csv"
-        document.write_text(to_json(self.result), encoding="utf-8")
-        table.write_text(to_csv(self.result), encoding="utf-8")
+        document.write_text(core.bench_to_json(self.result), encoding="utf-8")
+        table.write_text(core.to_csv(self.result), encoding="utf-8")
         return document, table
 
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.specs import CHOICE_LABELS
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import CHOICE_LABELS, DEFAULT_OMEGA
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import COMPUTE, Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.request import Job
 from gendrpix.ui.engine.results import Results
 from gendrpix.ui.widgets.errors import user_errors
@@ -65,9 +67,10 @@ class Poll:
 
     def write(self, ranks: Sequence[Rank]) -> tuple[Path, Path]:
         """The ranking and the votes as files."""
-        from gendrpix.comparison.ranking import ranking_csv, votes_csv
-
-        files = {self.folder / "ranking.csv": ranking_csv(ranks), self.folder / "votes.csv": votes_csv(self.votes)}
+        files = {
+            self.folder / "ranking.csv": core.ranking_csv(ranks),
+            self.folder / "votes.csv": core.votes_csv(self.votes),
+        }
         for path, text in files.items():
             path.write_text(text, encoding="utf-8")
         ranking, votes = files
@@ -144,14 +147,12 @@ class BlindTab:
 
     def vote(self, poll: Poll | None, results: Results | None, answer: int | None) -> Updates:
         """Take the vote (0: the first, 1: the second, None: neither), tell the names, show the next two."""
-        from gendrpix.comparison.ranking import Vote
-
         with user_errors():
             if poll is None or poll.pair is None or poll.entries is None:
                 raise ValueError("There is no pair to vote on yet. Press Show a pair.")
             first, second = poll.pair
             winner = None if answer is None else poll.pair[answer]
-            poll.votes.append(Vote(first=first, second=second, winner=winner, picture=poll.entries.photo))
+            poll.votes.append(core.Vote(first=first, second=second, winner=winner, picture=poll.entries.photo))
             told = f"A was **{plain(first)}**, B was **{plain(second)}**. {count(len(poll.votes), 'vote')} so far."
             poll.entries = self._entries(poll, results)
             return {**self._pair(poll), self.status: told, **self._ranking(poll)}
@@ -166,24 +167,19 @@ class BlindTab:
 
     def _restore_example(self) -> Entries:
         """All restorers' results of the bundled photo, neither timed nor scored."""
-        from gendrpix.image.read import open_picture
-        from gendrpix.settings.restoration import CompareSettings
-
         path = next(path for path in example_photos() if path.stem == EXAMPLE)
-        picture = open_picture(path)
-        stop = CancelToken()
+        picture = core.open_picture(path)
+        stop, settings = CancelToken(), RestoreSettings(scale=EXAMPLE_SCALE, guidance=DEFAULT_OMEGA)
         made: dict[str, Image] = {}
         for name, label in CHOICE_LABELS.items():
-            job = Job(picture=picture, names=(name,), settings=CompareSettings(scale=EXAMPLE_SCALE))
-            made[label] = self.engine.restore(job, stop).image
+            job = Job(picture=picture, names=(name,), settings=settings)
+            _, made[label] = self.engine.restore(job, stop)
         return Entries(photo=path.name, pictures=made)
 
     def _pair(self, poll: Poll) -> Updates:
-        from gendrpix.comparison.ranking import next_pair
-
         assert poll.entries is not None
         seen = [vote for vote in poll.votes if vote.picture == poll.entries.photo]
-        poll.pair = next_pair(list(poll.entries.pictures), seen, poll.rng)
+        poll.pair = core.next_pair(list(poll.entries.pictures), seen, poll.rng)
         first, second = (unnamed(poll.entries.pictures[label]) for label in poll.pair)
         return {
             self.poll: poll,
@@ -194,9 +190,7 @@ class BlindTab:
         }
 
     def _ranking(self, poll: Poll) -> Updates:
-        from gendrpix.comparison.ranking import rank
-
-        ranks = rank(poll.votes)
+        ranks = core.rank(poll.votes)
         ranking, votes = poll.write(ranks)
         return {
             self.ranked: gr.update(visible=True),
@@ -208,8 +202,6 @@ class BlindTab:
 
 def ranking_table(ranks: Sequence[Rank]) -> str:
     """The ranking as Markdown."""
-    from gendrpix.report.tables import Table
-
     rows = tuple(
         (
             one.name,
@@ -220,7 +212,7 @@ def ranking_table(ranks: Sequence[Rank]) -> str:
         )
         for one in ranks
     )
-    return Table(header=("Restorer", "Points", "Won", "Lost", "No difference"), rows=rows).to_markdown()
+    return core.Table(header=("Restorer", "Points", "Won", "Lost", "No difference"), rows=rows).to_markdown()
 
 
 def unnamed(picture: Path | Image) -> Image:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.settings.presets import EXPLORED_OMEGA
-from gendrpix.specs import CHOICE_LABELS, UNGUIDED
+from gendrpix.settings.restoration import RestoreSettings, order_choices
+from gendrpix.specs import CHOICE_LABELS, DEFAULT_OMEGA, MAX_SCALE, MIN_SCALE, UNGUIDED
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import COMPUTE, Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.request import Job, Photo
 from gendrpix.ui.engine.results import scorecard
 from gendrpix.ui.widgets.checks import check_filled
@@ -51,7 +52,9 @@ class PlaygroundTab:
     def _build_inputs(self) -> None:
         self.photo = photo_input("Clean picture", "The clean picture", "clean", examples_id="clean-examples")
         self.blur = gr.Slider(0, 4, value=0.8, step=0.1, label="Blur, pixels", buttons=[], elem_id="blur")
-        self.factor = gr.Slider(1, 8, value=4, step=1, label="Times smaller", buttons=[], elem_id="factor")
+        self.factor = gr.Slider(
+            MIN_SCALE, MAX_SCALE, value=4, step=1, label="Times smaller", buttons=[], elem_id="factor"
+        )
         self.noise = gr.Slider(0, 20, value=1, step=0.5, label="Noise, % of the range", buttons=[], elem_id="noise")
         self.jpeg = gr.Slider(
             5, 100, value=85, step=1, label="JPEG quality", info="100: no JPEG", buttons=[], elem_id="jpeg"
@@ -125,13 +128,10 @@ class PlaygroundTab:
         """The degraded picture, enlarged, beside the clean one."""
         if not photo:
             return {self.slider: gr.update(visible="hidden"), self.status: "Choose a clean picture."}
-        from gendrpix.image.resize import resize
-        from gendrpix.image.write import to_pil
-
         with user_errors():
             clean, degraded = self._degrade(photo, *values)
-            enlarged = resize(degraded.color, clean.height, clean.width)
-            pictures = {CLEAN: to_pil(clean.color), "Degraded": to_pil(enlarged)}
+            enlarged = core.resize(degraded.color, clean.height, clean.width)
+            pictures = {CLEAN: core.to_pil(clean.color), "Degraded": core.to_pil(enlarged)}
             said = f"{clean.width} × {clean.height} pixels, degraded to {degraded.width} × {degraded.height}."
             said += live_scores(enlarged, clean.color)
             hidden = gr.update(visible=False)
@@ -149,27 +149,24 @@ class PlaygroundTab:
         yield from self.buttons.guarded(stop, self._restore(photo, degradation, names, stop), self.ended)
 
     def _restore(self, photo: Photo, values: list[float], names: list[str], stop: CancelToken) -> Iterator[Updates]:
-        from gendrpix.image.write import to_pil
-        from gendrpix.settings.restoration import CompareSettings, order_choices
-
         yield {**self.buttons.running(stop), self.status: "Restoring."}
         clean, degraded = self._degrade(photo, *values)
-        settings = CompareSettings(scale=float(values[1]), guidance=EXPLORED_OMEGA, warmup=0)
-        job = Job(picture=degraded, names=order_choices(names, settings), settings=settings, truth=clean)
+        settings = RestoreSettings(scale=values[1], guidance=DEFAULT_OMEGA)
+        job = Job(picture=degraded, names=order_choices(names, settings), settings=settings, truth=clean, warmup=0)
         for name in job.names:
             self.engine.pipeline(name)
-        pictures = {CLEAN: to_pil(clean.color)}
-        records = []
-        for record in self.engine.compare(job, stop):
-            pictures[record.label] = record.image
-            records.append(record)
-            table = without_costs(scorecard(job.labels, records))
-            shown = self._pictures(pictures, records[0].label, record.label)
+        pictures = {CLEAN: core.to_pil(clean.color)}
+        measured = []
+        for one, _, image in self.engine.compare(job, stop):
+            pictures[one.label] = image
+            measured.append(one)
+            table = without_costs(scorecard(job.labels, measured))
+            shown = self._pictures(pictures, measured[0].label, one.label)
             yield {**shown, self.table: gr.update(value=table, visible=True)}
         said = ["Done."]
         if "gendr-pix" in job.names:
-            said.append(f"GenDR-Pix ran with omega {EXPLORED_OMEGA:g}.")
-        said.extend(dict.fromkeys(reason for record in records for reason in record.scores.missing.values()))
+            said.append(f"GenDR-Pix ran with omega {DEFAULT_OMEGA:g}.")
+        said.extend(dict.fromkeys(reason for one in measured for reason in one.scores.missing.values()))
         yield {**self.buttons.idle(), self.status: " ".join(said)}
 
     def choose(self, pictures: dict[str, Any] | None, left: str, right: str) -> Any:
@@ -193,20 +190,15 @@ class PlaygroundTab:
 
     def _degrade(self, photo: Photo, *values: float) -> tuple[Picture, Picture]:
         """(clean, cropped; degraded)."""
-        from gendrpix.comparison.degrade import crop_clean, degrade
-        from gendrpix.image.picture import Picture
-
         degradation = as_degradation(*values)
-        clean = crop_clean(self.engine.open_photo(Path(photo["path"])).color, degradation.factor, MOST_PX)
-        return Picture(color=clean), Picture(color=degrade(clean, degradation))
+        clean = core.crop_clean(self.engine.open_photo(Path(photo["path"])).color, degradation.factor, MOST_PX)
+        return core.Picture(color=clean), core.Picture(color=core.degrade(clean, degradation))
 
 
 def as_degradation(blur: float, factor: float, noise: float, jpeg: float, seed: float | None) -> Degradation:
     """The sliders' values as a degradation."""
-    from gendrpix.comparison.degrade import Degradation
-
     check_filled(blur, factor, noise, jpeg)
-    return Degradation(blur_px=blur, factor=int(factor), noise=noise / 100, jpeg=int(jpeg), seed=int(seed or 0))
+    return core.Degradation(blur_px=blur, factor=int(factor), noise=noise / 100, jpeg=int(jpeg), seed=int(seed or 0))
 
 
 def live_scores(enlarged: Tensor, clean: Tensor) -> str:
@@ -214,13 +206,10 @@ def live_scores(enlarged: Tensor, clean: Tensor) -> str:
 
     Only what needs no weights and little time, so that it follows the sliders.
     """
-    from gendrpix.metrics.registry import METRICS
-    from gendrpix.metrics.scorer import Scorer
-
-    values = Scorer(["psnr", "ssim"]).score(enlarged, clean).values
+    values = core.Scorer(["psnr", "ssim"]).score(enlarged, clean).values
     figures = []
     for name, value in values.items():
-        spec = METRICS[name]
+        spec = core.METRICS[name]
         figures.append(f"{spec.label} **{value:.{spec.digits}f}{f' {spec.unit}' if spec.unit else ''}**")
     return f" Enlarged again: {', '.join(figures)} against the clean picture." if figures else ""
 

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from gendrpix.settings.presets import PRESETS, Guidance
-from gendrpix.specs import NEG_PAD, POS_PAD, Offset
+from gendrpix.settings.presets import PRESETS, from_json, to_json
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.specs import NEG_PAD, PATCH, POS_PAD, Box, Offset
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import Engine
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.request import Photo
 from gendrpix.ui.runs.sweep import SweepKey, Workspace, Workspaces
 from gendrpix.ui.tuner.diagram import draw_pads
-from gendrpix.ui.tuner.values import METRIC_LABELS, Swept, as_guidance, as_region, as_widgets, taken
+from gendrpix.ui.tuner.values import METRIC_LABELS, Swept, as_guidance, as_offsets, as_region, as_widgets, taken
 from gendrpix.ui.tuner.widgets import TunerWidgets
 from gendrpix.ui.widgets.checks import progress_line
 from gendrpix.ui.widgets.errors import user_errors
@@ -49,27 +51,26 @@ class Tuning:
     def describe(self, *values: Any) -> list[Any]:
         """The drawing, the JSON to save, and which sliders have a say."""
         with user_errors():
-            guidance = as_guidance(*values)
-            text = guidance.to_json()
+            guidance, (_, pads) = as_guidance(*values), as_offsets(*values[1:])
+            text = to_json(guidance)
             folder = self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
             folder.mkdir(exist_ok=True)
-            file = folder / "gendrpix-guidance.json"
+            file = folder / "gendrpix-settings.json"
             file.write_text(text, encoding="utf-8")
-            padded = [gr.update(interactive=guidance.kind == "padcfg")] * 4
-            drawing = draw_pads(guidance.pos_pad, guidance.neg_pad, guidance.kind)
-            return [drawing, gr.update(value=str(file)), *padded, gr.update(interactive=guidance.kind != "none")]
+            movable = [gr.update(interactive=guidance.kind == "padcfg")] * 4
+            drawing = draw_pads(*pads, guidance.kind)
+            return [drawing, gr.update(value=str(file)), *movable, gr.update(interactive=guidance.kind != "none")]
 
     def take_preset(self, name: str) -> list[Any]:
         """A preset's omega and offsets; one's own stay as they are."""
         if name not in PRESETS:
             return [gr.skip()] * 5
-        preset = PRESETS[name]
-        return [preset.omega, *preset.pos_pad, *preset.neg_pad]
+        return as_widgets(PRESETS[name])[1:]
 
     def load(self, data: bytes) -> list[Any]:
         """The settings of a JSON file; preset, omega, offsets."""
         with user_errors():
-            return as_widgets(Guidance.from_json(data))
+            return as_widgets(from_json(data))
 
     def take_place(self, photo: Photo | None, event: gr.SelectData) -> list[Any]:
         """The place that was clicked in the photo, in percent."""
@@ -91,9 +92,7 @@ class Tuning:
         event: gr.SelectData,
     ) -> list[Any]:
         """The offset of the cell that was clicked, for the branch that was swept."""
-        from gendrpix.report.maps import cell_at
-
-        offset = cell_at(*event.index)
+        offset = core.cell_at(*event.index)
         return taken(swept, offset, omega, (pos_rows, pos_columns), (neg_rows, neg_columns))
 
     def take_best(
@@ -113,8 +112,6 @@ class Tuning:
 
     def show(self, *args: Any) -> Updates:
         """The result, its figures, crops and spectrum; predicts only what is not kept."""
-        from gendrpix.image.write import to_pil
-
         *values, swept = args
         tab = self.tab
         if values[0] is None:
@@ -128,7 +125,7 @@ class Tuning:
                 here = swept if swept is not None and swept.region == region else None
                 crops = self._crops(space, guidance, here)
             start = space.bank.pixels.float().cpu()
-            pictures = (to_pil(start), to_pil(result))
+            pictures = (core.to_pil(start), core.to_pil(result))
             return {
                 tab.slider: gr.update(value=pictures, visible=True),
                 tab.figures: self._figures(start, result, guidance),
@@ -138,37 +135,29 @@ class Tuning:
                 tab.take_best: gr.update(visible=here is not None),
             }
 
-    def _figures(self, start: Any, result: Any, guidance: Guidance) -> str:
-        from gendrpix.metrics.registry import METRICS
-        from gendrpix.report.maps import figure_text
-
+    def _figures(self, start: Any, result: Any, guidance: RestoreSettings) -> str:
         said = []
         for metric in ("grid", "piqe"):
-            spec = METRICS[metric]
+            spec = core.METRICS[metric]
             if min(result.shape[-2:]) < spec.min_px:
                 continue
             before, after = (self.spaces.measure(x, metric) for x in (start, result))
             unit = f" {spec.unit}" if spec.unit else ""
-            said.append(f"{spec.label} **{figure_text(after)}{unit}** (input {figure_text(before)}{unit})")
+            said.append(f"{spec.label} **{core.figure_text(after)}{unit}** (input {core.figure_text(before)}{unit})")
         height, width = result.shape[-2:]
         return f"{width} × {height} pixels. " + (", ".join(said) + ". Lower is better." if said else "")
 
-    def _crops(self, space: Workspace, guidance: Guidance, swept: Swept | None) -> Image:
-        from gendrpix.image.write import to_pil
-        from gendrpix.report.plots import Crop, crops_sheet
-
+    def _crops(self, space: Workspace, guidance: RestoreSettings, swept: Swept | None) -> Image:
         named = {f"Chosen {short(guidance)}": guidance}
         if swept is not None and swept.best is not None:
             best = at_cell(swept, swept.best)
             named[f"Best {short(best)}"] = best
-        named["Paper"] = Guidance(omega=guidance.omega if guidance.kind != "none" else Guidance().omega)
+        named["Paper"] = RestoreSettings(guidance=guidance.guidance, pos_pad=POS_PAD, neg_pad=NEG_PAD)
         named["No guidance"] = PRESETS["None (Pix*)"]
-        pictures = {label: to_pil(space.result(one)) for label, one in named.items()}
+        pictures = {label: core.to_pil(space.result(one)) for label, one in named.items()}
         height, width = space.bank.pixels.shape[-2:]
         side = min(CROP_PX, height, width)
-        return crops_sheet(
-            pictures, [Crop(left=(width - side) // 2, top=(height - side) // 2, side_px=side)], tile_px=224
-        )
+        return core.crops_sheet(pictures, [Box((width - side) // 2, (height - side) // 2, side, side)], tile_px=224)
 
     # Sweep ---------------------------------------------------------------------------------------------------------
 
@@ -184,8 +173,8 @@ class Tuning:
         *values, side, metric = args
         region, guidance = as_region(*values[:5]), as_guidance(*values[5:])
         space = self.spaces.find(region)
-        fixed = guidance.neg_pad if side == "positive" else guidance.pos_pad
-        key = SweepKey(side=side, fixed=fixed, omega=guidance.omega, metric=metric)
+        omega, (pos_pad, neg_pad) = as_offsets(*values[6:])
+        key = SweepKey(side=side, fixed=neg_pad if side == "positive" else pos_pad, omega=omega, metric=metric)
         known = space.sweeps.setdefault(key, {})
         swept = Swept(region=region, key=key, values=known)
         fresh = 64 - len(known)
@@ -198,7 +187,7 @@ class Tuning:
                 yield {tab.heat: draw(swept, guidance), tab.progress: said}
         seconds = time.perf_counter() - start
         yield {tab.swept: swept, tab.heat: draw(swept, guidance), tab.progress: "Moving omega."}
-        curve = as_frame(self.spaces.curve(space, guidance.pos_pad, guidance.neg_pad, metric, stop))
+        curve = as_frame(self.spaces.curve(space, pos_pad, neg_pad, metric, stop))
         with self.engine.turn(stop):
             crops = self._crops(space, guidance, swept)
         yield {
@@ -221,52 +210,46 @@ def as_frame(points: list[tuple[float, float]]) -> Any:
     return pd.DataFrame(points, columns=["omega", "score"])
 
 
-def at_cell(swept: Swept, offset: Offset) -> Guidance:
+def at_cell(swept: Swept, offset: Offset) -> RestoreSettings:
     """The guidance of one cell of a sweep."""
     pos, neg = (offset, swept.key.fixed) if swept.key.side == "positive" else (swept.key.fixed, offset)
-    return Guidance(omega=swept.key.omega, pos_pad=pos, neg_pad=neg)
+    return RestoreSettings(guidance=swept.key.omega, pos_pad=pos, neg_pad=neg)
 
 
-def draw(swept: Swept, guidance: Guidance) -> Any:
+def draw(swept: Swept, guidance: RestoreSettings) -> Any:
     """The heat map with its marks: the paper's offset, the best, the chosen."""
-    from gendrpix.report.maps import draw_sweep
-
     positive = swept.key.side == "positive"
     chosen = (guidance.pos_pad if positive else guidance.neg_pad) if guidance.kind == "padcfg" else None
     marks = {"P": POS_PAD if positive else NEG_PAD, "B": swept.best, "C": chosen}
-    drawn = draw_sweep(swept.values, higher_is_better=swept.higher_is_better, marks=marks)
+    drawn = core.draw_sweep(swept.values, higher_is_better=swept.higher_is_better, marks=marks)
     return gr.update(value=drawn, visible=True)
 
 
 def summary(swept: Swept, seconds: float | None) -> str:
     """The sweep in one line; the time only where all of it was measured now."""
-    from gendrpix.report.maps import figure_text
-
     best = swept.best
     assert best is not None
     paper = POS_PAD if swept.key.side == "positive" else NEG_PAD
+    found, usual = (core.figure_text(swept.values[one]) for one in (best, paper))
     taken = "" if seconds is None else f" 64 offsets in {seconds:.1f} s."
     run = "Good" if swept.key.side == "positive" else "Bad"
     return (
-        f"{run} run. Best: rows {best[0]}, columns {best[1]}, {figure_text(swept.values[best])}; the paper's {paper}: "
-        f"{figure_text(swept.values[paper])} ({METRIC_LABELS[swept.key.metric]}).{taken}"
+        f"{run} run. Best: rows {best[0]}, columns {best[1]}, {found}; the paper's {paper}: "
+        f"{usual} ({METRIC_LABELS[swept.key.metric]}).{taken}"
     )
 
 
-def short(guidance: Guidance) -> str:
+def short(guidance: RestoreSettings) -> str:
     """ "4,4/3,3" """
     if guidance.kind != "padcfg":
         return f"({guidance.kind})"
-    return "/".join(f"{rows},{columns}" for rows, columns in (guidance.pos_pad, guidance.neg_pad))
+    return "/".join(f"{rows},{columns}" for rows, columns in filter(None, guidance.pads))
 
 
 def spectra(start: Any, result: Any) -> Any:
     """Both spectra side by side, or nothing where the picture is too small."""
     from PIL import Image
 
-    from gendrpix.report.maps import draw_spectrum, spectrum, stack_beside
-    from gendrpix.specs import PATCH
-
     if min(result.shape[-2:]) < PATCH:
         return None
-    return Image.fromarray(stack_beside([draw_spectrum(spectrum(x)) for x in (start, result)]))
+    return Image.fromarray(core.stack_beside([core.draw_spectrum(core.spectrum(x)) for x in (start, result)]))

@@ -9,8 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from gendrpix.settings.presets import PRESETS, Guidance, Kind
-from gendrpix.specs import NEG_PAD, POS_PAD, Offset
+from gendrpix.settings.presets import PRESETS, guided
+from gendrpix.settings.restoration import Kind, RestoreSettings
+from gendrpix.specs import DEFAULT_OMEGA, NEG_PAD, POS_PAD, Offset
+from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.request import Photo
 from gendrpix.ui.runs.sweep import Region, SweepKey
 from gendrpix.ui.widgets.checks import check_filled
@@ -30,9 +32,7 @@ class Swept:
 
     @property
     def higher_is_better(self) -> bool:
-        from gendrpix.metrics.registry import METRICS
-
-        return METRICS[self.key.metric].higher_is_better
+        return core.METRICS[self.key.metric].higher_is_better
 
     @property
     def best(self) -> Offset | None:
@@ -43,18 +43,27 @@ class Swept:
         return pick(self.values, key=lambda offset: self.values[offset])
 
 
-def as_guidance(preset: str, omega: float, *offsets: float) -> Guidance:
-    """The widgets' values as guidance."""
+def as_guidance(preset: str, omega: float, *offsets: float) -> RestoreSettings:
+    """The widgets' values as settings. Raises SettingsError."""
     check_filled(omega, *offsets)
     pos_rows, pos_columns, neg_rows, neg_columns = (int(offset) for offset in offsets)
-    return Guidance(kind=KINDS[preset], omega=omega, pos_pad=(pos_rows, pos_columns), neg_pad=(neg_rows, neg_columns))
+    return guided(KINDS[preset], omega, (pos_rows, pos_columns), (neg_rows, neg_columns))
 
 
-def as_widgets(guidance: Guidance) -> list[Any]:
-    """Guidance as the widgets' values: preset, omega, offsets."""
-    paper = (guidance.pos_pad, guidance.neg_pad) == (POS_PAD, NEG_PAD)
+def as_offsets(omega: float, *offsets: float) -> tuple[float, tuple[Offset, Offset]]:
+    """The widgets' omega and offsets of both runs, whatever the preset uses of them. Raises SettingsError."""
+    settings = as_guidance(OWN, omega, *offsets)
+    assert settings.guidance is not None and settings.pos_pad is not None and settings.neg_pad is not None
+    return settings.guidance, (settings.pos_pad, settings.neg_pad)
+
+
+def as_widgets(settings: RestoreSettings) -> list[Any]:
+    """Settings as the widgets' values: preset, omega, offsets."""
+    pos_pad, neg_pad = settings.pos_pad or POS_PAD, settings.neg_pad or NEG_PAD
+    paper = (pos_pad, neg_pad) == (POS_PAD, NEG_PAD)
     names = {"plain": "Plain CFG", "none": "None (Pix*)", "padcfg": "Paper" if paper else OWN}
-    return [names[guidance.kind], guidance.omega, *guidance.pos_pad, *guidance.neg_pad]
+    omega = DEFAULT_OMEGA if settings.guidance is None else settings.guidance
+    return [names[settings.kind], omega, *pos_pad, *neg_pad]
 
 
 def as_region(photo: Photo | None, across: float, down: float, side: float, scale: float) -> Region:

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from gendrpix.settings.presets import EXPLORED_OMEGA, MAX_OMEGA, PRESETS
-from gendrpix.specs import NEG_PAD, POS_PAD
+from gendrpix.settings.presets import PRESETS
+from gendrpix.specs import DEFAULT_OMEGA, MAX_OMEGA, MAX_SCALE, MIN_SCALE, NEG_PAD, POS_PAD
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.tuner.diagram import draw_pads
 from gendrpix.ui.tuner.values import METRIC_LABELS, OWN
@@ -45,12 +45,12 @@ class TunerWidgets:
             gr.Markdown(REGION_LINE, elem_classes="hint")
             self.side = gr.Radio([256, 384, 512], value=256, label="Result, pixels a side", elem_id="tuner-side")
             self.across, self.down = place_sliders()
-            self.scale = gr.Slider(1, 8, value=4, step=0.25, label="Scale", buttons=[])
+            self.scale = gr.Slider(MIN_SCALE, MAX_SCALE, value=4, step=0.25, label="Scale", buttons=[])
         self.preset = gr.Radio([*PRESETS, OWN], value="Paper", label="Preset", elem_id="preset")
         self.omega = gr.Slider(
             0,
             MAX_OMEGA,
-            value=EXPLORED_OMEGA,
+            value=DEFAULT_OMEGA,
             step=0.05,
             label="Omega",
             info="1 is the good run alone. The paper names offsets, but no omega.",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gendrpix.settings.checks import PresetError
+from gendrpix.settings.checks import SettingsError
 from gendrpix.specs import CHOICE_LABELS, COLOR_FIXES
 from gendrpix.ui.compare.links import from_query, to_query
 from gendrpix.ui.compare.tab import CompareTab
@@ -52,6 +52,9 @@ def test_a_link_gives_the_settings_back(settings: dict) -> None:
     found = from_query(dict(parse_qsl(to_query(settings))))
     unsaid = {"photo", "scale" if settings["by_size"] else "size_px"}
     unsaid |= set() if settings["crop"] else {"crop", "across", "down", "side_px"}
+    unsaid |= {"omega"} if settings["guidance"] == "Off" else set()
+    unsaid |= set() if settings["guidance"] == "PadCFG" else {"pos_rows", "pos_columns", "neg_rows", "neg_columns"}
+    unsaid |= {name for name, usual in (("color_fix", "none"), ("bits", 8)) if settings[name] == usual}
     assert found == {name: value for name, value in settings.items() if name not in unsaid}
 
 
@@ -102,7 +105,7 @@ def test_an_address_without_settings_changes_nothing(tab: CompareTab) -> None:
     ],
 )
 def test_what_a_link_must_not_say_is_refused(query: dict) -> None:
-    with pytest.raises(PresetError) as caught:
+    with pytest.raises(SettingsError) as caught:
         from_query(query)
     assert str(caught.value).endswith(".")
 

@@ -16,7 +16,9 @@ from PIL import Image
 
 from gendrpix.image.write import save_png
 from gendrpix.settings.recipe import Recipe, read_entry
-from gendrpix.settings.reproduce import ONLY_RESIZED, as_command, as_python
+from gendrpix.settings.reproduce import to_command, to_python
+from gendrpix.settings.restoration import RestoreSettings
+from gendrpix.ui.compare.share import ONLY_RESIZED
 from gendrpix.ui.compare.tab import CompareTab
 from gendrpix.ui.engine.cancel import CancelToken, FairLock, StoppedError, watch
 from gendrpix.ui.engine.engine import Engine
@@ -84,8 +86,8 @@ def test_downloaded_png_carries_its_settings(tab: CompareTab, guided: list[dict]
     last = [step for step in guided if tab.viewer.slider in step][-1]
     path = last[tab.viewer.slider]["value"][1]
     recipe = Recipe.from_png(Path(path))
-    assert (recipe.restorer, recipe.scale, recipe.guidance.omega) == ("gendr-pix", 2.0, 1.35)
-    assert (recipe.guidance.pos_pad, recipe.guidance.neg_pad) == (OFFSETS[:2], OFFSETS[2:])
+    guided = RestoreSettings(scale=2, guidance=1.35, pos_pad=OFFSETS[:2], neg_pad=OFFSETS[2:], dtype="float32")
+    assert recipe.settings == guided
     assert str(ROOT) not in (read_entry(Path(path)) or "")
     updates = tab.handlers.load_settings(path)
     assert updates[tab.restorers] == ["gendr-pix"] and updates[tab.scale]["value"] == 2.0
@@ -111,14 +113,16 @@ def test_lines_for_each_kind(tab: CompareTab, home: Path) -> None:
         if tab.session in step
     ]
     results = plain[-1][tab.session]
-    source, star, guided = results.records
-    assert as_command(source, "cat.png", "mini") == as_python(source, "cat.png", "mini") == ONLY_RESIZED
-    assert "compare" in as_command(guided, "cat.png", "mini") and "--plain-cfg" in as_command(guided, "cat.png", "mini")
-    assert "plain_cfg=True" in as_python(guided, "cat.png", "mini")
-    assert as_command(star, "-a b.png", "mini").endswith(
+    source, star, guided = results.measurements
+    results.choose(source.label, source.label)
+    assert tab.share.shown(results)[tab.share.command] == tab.share.shown(results)[tab.share.python] == ONLY_RESIZED
+    command = to_command(guided.settings, "cat.png")
+    assert "restore" in command and "--plain-cfg" in command and "--pos-pad" not in command
+    assert "plain_cfg=True" in to_python(guided.settings, "cat.png")
+    assert to_command(star.settings, "-a b.png").endswith(
         "'./-a b.png' -o restored --restorer gendr-pix --scale 2 --dtype float32"
     )
-    assert "guidance" not in as_python(star, "cat.png", "mini")
+    assert "guidance" not in to_python(star.settings, "cat.png")
 
 
 @pytest.mark.parametrize("names", [["gendr-pix"], ["gendr"]])
@@ -132,7 +136,8 @@ def test_a_part_in_16_bits_is_made_again_to_the_pixel(
     assert "--crop 18 44 40 40" in last[tab.share.command] and "--bits 16" in last[tab.share.command]
     wanted = Path(file).read_bytes()
     assert wanted[24] == 16  # the bit depth in the PNG's header
-    assert (Recipe.from_png(Path(file)).crop, Recipe.from_png(Path(file)).bits) == ((18, 44, 40, 40), 16)
+    recipe = Recipe.from_png(Path(file)).settings
+    assert (recipe.crop, recipe.bits) == ((18, 44, 40, 40), 16)
     (tmp_path / "tiny").symlink_to(home / "tiny")
     (tmp_path / "cat.png").write_bytes((home / "cat.png").read_bytes())
     python(*shlex.split(last[tab.share.command])[1:], folder=tmp_path)
@@ -222,15 +227,13 @@ def test_a_run_stops_within_a_layer() -> None:
 
 
 def test_cancel_ends_the_stream(tab: CompareTab, home: Path) -> None:
-    request = Request.from_widgets({"path": str(home / "cat.png")}, ["gendr", "gendr-pix*"], 2.0, "Off", 1.0, *OFFSETS)
+    request = Request.of({"path": str(home / "cat.png")}, ["gendr", "gendr-pix*"], RestoreSettings(scale=2))
     stop = CancelToken()
     stream = tab.handlers.engine.compare(tab.handlers.engine.prepare(request), stop)
     next(stream)
     tab.buttons.press_cancel(stop)
     with pytest.raises(StoppedError):
         next(stream)
-    assert tab.handlers.engine.restore(
-        tab.handlers.engine.prepare(
-            Request.from_widgets({"path": str(home / "cat.png")}, ["gendr-pix*"], 1.0, "Off", 1.0, *OFFSETS)
-        )
-    ).size == (128, 128)
+    request = Request.of({"path": str(home / "cat.png")}, ["gendr-pix*"], RestoreSettings(scale=1))
+    result, image = tab.handlers.engine.restore(tab.handlers.engine.prepare(request))
+    assert result.size == image.size == (128, 128)

@@ -12,20 +12,19 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.compare.tab import CompareTab
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Request
-from gendrpix.ui.engine.results import Results, save_result
+from gendrpix.ui.engine.results import save_result
 from gendrpix.ui.panels.guidance import usable
 from gendrpix.ui.widgets.errors import OUT_OF_MEMORY, UNEXPECTED, user_errors
 from gendrpix.ui.widgets.inputs import example_photos
-from tests.helpers.comparing import run, stream, values
+from tests.helpers.comparing import empty_results, run, stream, values
 from tests.helpers.models import save_tiny_family
 
 ROOT = Path(__file__).resolve().parents[3]
-OFFSETS = (4, 4, 3, 3)
-SETTINGS = (2.0, "PadCFG", 1.5, *OFFSETS)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +195,9 @@ def test_photo_sizes_are_told(tab: CompareTab, photo: dict) -> None:
     check = tab.handlers.check_photo
     assert value(check(*values(tab, photo=photo, scale=2.5))) == "40 × 36 pixels in, **100 × 90** out"
     assert value(check(*values(tab, photo=photo, by_size=True, size_px=100))) == "40 × 36 pixels in, **100 × 90** out"
-    assert "choose a longer side" in value(check(*values(tab, photo=photo, by_size=True, size_px=1000)))
+    assert "a longer side of 1000 is out of reach: scale is 25;" in value(
+        check(*values(tab, photo=photo, by_size=True, size_px=1000))
+    )
     assert check(*values(tab, photo=None))["visible"] is False
 
 
@@ -205,7 +206,7 @@ def test_three_examples_are_bundled() -> None:
 
 
 def test_results_go_with_their_owner(tmp_path: Path) -> None:
-    results = Results(["GenDR"], Path("photo.png"))
+    results = empty_results(Path("photo.png"))
     folder = results.folder
     assert save_result(Image.new("RGB", (2, 2)), folder, "../a b\0", "gendr-pix*").name == ".._a_b__gendr-pix-star.png"
     assert len(list(folder.iterdir())) == 1
@@ -229,5 +230,6 @@ def test_the_page_imports_nothing_heavy() -> None:
 
 
 def test_request_keeps_the_photos_own_name() -> None:
-    request = Request.from_widgets({"path": "/tmp/x/cached.png", "orig_name": "holiday.jpeg"}, ["gendr"], *SETTINGS)
-    assert (request.stem, request.photo, request.guidance) == ("holiday", Path("/tmp/x/cached.png"), 1.5)
+    uploaded = {"path": "/tmp/x/cached.png", "orig_name": "holiday.jpeg"}
+    request = Request.of(uploaded, ["gendr"], RestoreSettings(guidance=1.5))
+    assert (request.stem, request.photo, request.settings.guidance) == ("holiday", Path("/tmp/x/cached.png"), 1.5)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from gendrpix import open_picture
-from gendrpix.settings.presets import Guidance
-from gendrpix.settings.restoration import CompareSettings
+from gendrpix.settings.presets import PRESETS
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.request import Job
 from gendrpix.ui.engine.warmup import load
@@ -58,7 +58,7 @@ def family(tmp_path: Path) -> Path:
 
 
 def job(*names: str, guidance: float | None = 1.5) -> Job:
-    return Job(picture=open_picture(photo()), names=names, settings=CompareSettings(scale=2.0, guidance=guidance))
+    return Job(picture=open_picture(photo()), names=names, settings=RestoreSettings(scale=2.0, guidance=guidance))
 
 
 def test_nothing_changes_elsewhere(monkeypatch: pytest.MonkeyPatch, family: Path) -> None:
@@ -69,27 +69,27 @@ def test_nothing_changes_elsewhere(monkeypatch: pytest.MonkeyPatch, family: Path
 
 
 def test_a_restoration_is_lent_and_gives_the_same_pixels(calls: Calls, family: Path) -> None:
-    image = Engine(str(family)).restore(job("gendr-pix")).image
+    _, image = Engine(str(family)).restore(job("gendr-pix"))
     assert [name for name, _ in calls] == ["_run"]
     picture = open_picture(photo())
     assert image.tobytes() == tiny_pipeline("gendr-pix")(picture, scale=2.0, guidance=1.5).images[0].tobytes()
 
 
 def test_a_comparison_is_lent_once_for_all_its_restorers(calls: Calls, family: Path) -> None:
-    records = list(Engine(str(family)).compare(job("gendr", "gendr-pix*")))
-    assert [record.name for record in records] == ["input", "gendr", "gendr-pix*"]
+    measured = [line.measurement for line in Engine(str(family)).compare(job("gendr", "gendr-pix*"))]
+    assert [one.name for one in measured] == ["input", "gendr", "gendr-pix*"]
     assert [name for name, _ in calls] == ["_compare"]
-    assert records[1].seconds and records[2].ratio
+    assert measured[1].seconds and measured[2].ratio
 
 
 def test_the_tuners_branches_are_lent(calls: Calls, family: Path, tmp_path: Path) -> None:
     photo(32, 32).save(tmp_path / "photo.png")
     region = Region(photo=tmp_path / "photo.png", across=0.5, down=0.5, side_px=64, scale=2.0)
     space = Workspaces(Engine(str(family))).find(region)
-    result = space.result(Guidance())
+    result = space.result(PRESETS["Paper"])
     assert [name for name, _ in calls] == ["_run_branch"] * 2
     pipeline = tiny_pipeline("gendr-pix")
-    expected, _ = pipeline.restore_guided(space.bank.pixels, Guidance().omega, batched=False)
+    expected, _ = pipeline.restore_guided(space.bank.pixels, 1.5, batched=False)
     torch.testing.assert_close(result, expected)
 
 

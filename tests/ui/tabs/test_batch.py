@@ -19,7 +19,7 @@ from gendrpix.settings.recipe import KEYWORD
 from gendrpix.ui.engine.cancel import CancelToken, StoppedError, TimeLimitError
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.runs.batch import Batch, without_formula
-from gendrpix.ui.tabs.batch import BY_SCALE, BY_SIZE, BatchTab, as_options
+from gendrpix.ui.tabs.batch import BY_SCALE, BY_SIZE, BatchTab, as_settings
 from gendrpix.ui.widgets.checks import progress_line
 from tests.helpers.models import save_tiny_family
 from tests.helpers.pictures import encoded, photo
@@ -113,9 +113,9 @@ def test_cancel_keeps_what_is_ready_and_goes_on(tab: BatchTab, uploads: list[dic
         type(pipeline), "restore_guided", lambda self, *a, **k: (runs.append(1), whole(self, *a, **k))[1]
     )
     many = [{"path": uploads[0]["path"], "orig_name": f"{number}.png"} for number in range(5)]
-    options, stop = as_options(tab.engine, *SETTINGS), CancelToken()
+    settings, stop = as_settings(*SETTINGS), CancelToken()
     batch = Batch(many)
-    stream = batch.restore(tab.engine, options, stop)
+    stream = batch.restore(tab.engine, settings, stop)
     next(stream)
     tab.buttons.press_cancel(stop)
     with pytest.raises(StoppedError):
@@ -195,9 +195,9 @@ def test_the_servers_limits_and_time_hold(tab: BatchTab, uploads: list[dict], mo
     assert rows[0][1] == "failed" and "2000" in rows[0][2].replace(",", "")
     rows = last(tab.run_batch([uploads[2]], None, *SETTINGS))[tab.table]["value"]  # 16 x 24 in the zip
     assert rows[0][1] == "failed"
-    options, stop, batch = as_options(tab.engine, *SETTINGS), CancelToken(), Batch(uploads[:1])
+    settings, stop, batch = as_settings(*SETTINGS), CancelToken(), Batch(uploads[:1])
     stop._deadline = 0.0
     with pytest.raises(TimeLimitError, match="longer than the limit"):
-        list(batch.restore(tab.engine, options, stop))
+        list(batch.restore(tab.engine, settings, stop))
     views = tab.ended(batch, "Stopped.")
     assert views[tab.buttons.run]["value"] == "Go on" and views[tab.status].startswith("Stopped. 0 of 1")

@@ -13,6 +13,7 @@ from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.results import Results
 from gendrpix.ui.tabs.blind_test import BlindTab, unnamed
+from tests.helpers.comparing import empty_results
 from tests.helpers.models import save_tiny_family
 
 
@@ -25,7 +26,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> BlindTab:
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     """A comparison of two restorers: one result is white, the other black."""
-    made = Results(["White", "Black"], tmp_path / "photo.png", "holiday.png")
+    made = empty_results(tmp_path / "photo.png", "holiday.png")
     for label in ("White", "Black"):
         image = Image.new("RGB", (32, 24), label.lower())
         made.files[label] = save_png(image, tmp_path / f"{label}.png", metadata={"gendrpix": label})

@@ -97,8 +97,8 @@ def test_settings_as_a_file(tab: TunerTab, tmp_path: Path) -> None:
     assert tab.tuning.load(document) == ["Own", 0.8, 1, 2, 6, 7]
     assert [state["interactive"] for state in tab.tuning.describe("None (Pix*)", *GUIDANCE[1:])[2:]] == [False] * 5
     assert tab.tuning.take_preset("Paper") == [1.5, 4, 4, 3, 3]
-    wrong = json.dumps({**json.loads(document), "omega": 99}).encode()
-    with pytest.raises(gr.Error, match="omega is 99; expected a number from 0 to 3"):
+    wrong = json.dumps({**json.loads(document), "guidance": 99}).encode()
+    with pytest.raises(gr.Error, match="guidance is 99; expected a number from 0 to 3"):
         tab.tuning.load(wrong)
 
 
