@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from gendrpix.baselines.ncnn_files import NcnnNetwork
 from gendrpix.images import open_picture
-from gendrpix.peers import NcnnNetwork
 from gendrpix.scores import Scorer
 from tests.test_evaluate import FAST, array_of, rows_of, write_pairs, write_photos
 from training.evaluate import EvaluateConfig, evaluate

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from PIL import Image
 
+from gendrpix.baselines.ncnn_files import NcnnNetwork
 from gendrpix.compare import (
     SCORED,
     CompareSettings,
@@ -27,7 +28,6 @@ from gendrpix.compare import (
 from gendrpix.guidance import Branches, mix
 from gendrpix.images import open_picture, output_size, resize, to_pil
 from gendrpix.measure import measure_peak, timed
-from gendrpix.peers import NcnnNetwork
 from gendrpix.recipe import digest_weights
 from gendrpix.scores import Scorer
 from gendrpix.specs import CHOICE_LABELS

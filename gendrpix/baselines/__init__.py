@@ -1,0 +1,1 @@
+"""Restoration networks of others, run from their files."""
