@@ -27,7 +27,7 @@ class DataConfig:
     stream_column: str = "image"
     """Column of such a data set that holds the pictures."""
     degradation: str = "photo"
-    """Preset of `training.degradation`: "bicubic", "mild", "photo", "camera", "adcsr" or "real-esrgan"."""
+    """Preset of `degradation_presets`: "bicubic", "mild", "photo", "camera", "adcsr", "real-esrgan", "mixed"."""
     scale: int = 4
     """Down-scaling factor of the degradation."""
     crop_px: int = 128

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gendrpix.images import resize
-from training.degradation import DegradationPlan, DegradationPreset, apply, draw, sharpen
+from training.degradation import DegradationPlan, Preset, apply, draw, sharpen
 
 HALF_STEPS = 127.5
 """8-bit steps in one unit of [-1, 1]."""
@@ -25,7 +25,7 @@ class CropSettings:
     crop_px: int
     """Side of the square target, a multiple of `scale`."""
     scale: int = 4
-    degradation: DegradationPreset | None
+    degradation: Preset | None
     """None: the input is the target itself, for stages that need no degraded input."""
     negative_probability: float = 0.0
     zoom: tuple[float, float] = (0.5, 1.0)
