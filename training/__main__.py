@@ -25,6 +25,7 @@ TOOLS: Mapping[str, str] = {
     "interpolate": "InterpolateConfig",
     "preview": "PreviewConfig",
     "survey": "SurveyConfig",
+    "targets": "TargetsConfig",
 }
 """Module of `training`, with a function of the same name => the class of its settings."""
 

@@ -21,13 +21,13 @@ from gendrpix.specs import RESTORER_SPECS, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import AdcConfig
-from training.data import open_crops, sample_batches
+from training.data import sample_batches
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.leastsquares import fit_conv_in
 from training.losses import discriminator_loss, generator_loss, l1_loss, positives
 from training.run import Run, keep_trainable
-from training.targets import open_targets
-from training.validation import held_out, validate
+from training.teacher_cache import open_targets
+from training.validation import open_samples, validate
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,7 @@ def train(config: AdcConfig) -> Path:
     torch.manual_seed(loop.seed)
 
     # Data
-    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
-    checked = held_out(held_out_crops, 16, device)
+    crops, checked = open_samples(config, device)
 
     # Models
     spec = find_model(config.model)

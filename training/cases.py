@@ -14,7 +14,7 @@ from gendrpix.image.picture import Picture
 from gendrpix.image.read import find_pictures, open_picture
 from gendrpix.image.resize import output_size
 from training.data import PhotoFolder
-from training.degradation import DegradationPreset, apply, draw, find_preset, sample_rng
+from training.degradation import Preset, apply, draw, find_preset, sample_rng
 
 NAMED_AT_MOST = 5
 
@@ -108,7 +108,7 @@ def degraded_pictures(paths: Sequence[Path], label: str, how: Degrading) -> Case
     return Cases(label=label, scale=scale, loaders=loaders, has_truth=True)
 
 
-def _degraded(path: Path, preset: DegradationPreset, index: int, how: Degrading) -> Case:
+def _degraded(path: Path, preset: Preset, index: int, how: Degrading) -> Case:
     color, scale = open_picture(path).color, how.scale
     if how.most_px:
         color = crop_clean(color, scale, how.most_px)

@@ -27,7 +27,7 @@ class DataConfig:
     stream_column: str = "image"
     """Column of such a data set that holds the pictures."""
     degradation: str = "photo"
-    """Preset of `training.degradation`: "bicubic", "mild", "photo", "camera", "adcsr" or "real-esrgan"."""
+    """Preset of `degradation_presets`: "bicubic", "mild", "photo", "camera", "adcsr", "real-esrgan", "mixed"."""
     scale: int = 4
     """Down-scaling factor of the degradation."""
     crop_px: int = 128
@@ -49,6 +49,31 @@ class DataConfig:
             raise ValueError(f"crop_px is {self.crop_px}, expected a positive multiple of 8.")
         if not 0.0 <= self.negative_probability < 1.0:
             raise ValueError(f"negative_probability is {self.negative_probability}, expected 0 to below 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaughtConfig:
+    """A pixel teacher, and its pictures, computed once and kept (`training.taught`)."""
+
+    teacher: str = ""
+    """A network's file (.safetensors, .pth, or ncnn's .param), the folder or hub id of a GenDR, or a folder of
+    finished outputs. Empty: no pixel teacher."""
+    folder: Path | None = None
+    """Where its pictures are kept, for all runs with the same data. None: `taught` in the run's folder."""
+    crop_px: int = 256
+    """Side of the crops that it sees; a sample is a random part of one, of `data.crop_px`."""
+    count: int = 4096
+    """Different crops; when all have been used, they are used again with other parts and flips."""
+    uses: int = 8
+    """Samples taken of a crop before the next ones are needed."""
+    seed: int = 0
+    """Seed of the crops: runs with other seeds of their own share them."""
+
+    def __post_init__(self) -> None:
+        if self.crop_px < 8 or self.crop_px % 8:
+            raise ValueError(f"taught.crop_px is {self.crop_px}, expected a positive multiple of 8.")
+        if self.count < 1 or self.uses < 1:
+            raise ValueError(f"taught.count is {self.count} and taught.uses {self.uses}, expected at least 1 of each.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +122,8 @@ class StageConfig:
     """Print the settings, sizes, memory and speed to expect, and stop."""
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    taught: TaughtConfig = field(default_factory=TaughtConfig)
+    """A pixel teacher; used by the stages `finest`, `pix` and `teacher`, and by `adc` for its crops alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +254,7 @@ class AdversarialConfig(JudgedConfig):
     """Crops to fit the replaced end of the UNet to by least squares before training. 0: fresh random (or, for
     `conv_out` in the residual form, zero) weights."""
     target_cache: Path | None = None
-    """Folder where the teacher's targets are kept between runs (`training.targets`). None: computed at each step."""
+    """Folder where the teacher's targets are kept between runs (`training.teacher_cache`). None: computed each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +270,10 @@ class FinestConfig(StageConfig):
     """Folder or hub id of a GenDR-Pix whose finest level is to go on; the rest loses its say. Empty: random weights."""
     padded_probability: float = 0.0
     """Share of the steps in which the network restores pictures padded by random offsets, as in `PixConfig`."""
+    truth_weight: float = 1.0
+    """Weight of the L1 distance to the truth."""
+    distill_weight: float = 1.0
+    """Weight of the L1 distance to the pixel teacher's picture, where one is named."""
 
 
 @dataclass(frozen=True, kw_only=True)

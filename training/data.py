@@ -30,10 +30,13 @@ from training.config import DataConfig
 from training.degradation import find_preset, sample_rng
 from training.samples import CropSettings, Sample, as_bytes, crop, make_sample
 from training.streams import PhotoStream, StreamedCrops, open_stream
+from training.taught import TaughtCrops
 
 logger = logging.getLogger(__name__)
 
 HELD_OUT_SHARE = 0.05
+NUM_HELD_OUT = 16
+"""Held-out crops on which a run is checked."""
 HELD_OUT_SEED = 20260
 """Seed of the held-out crops: fixed, so that runs with different seeds are checked on the same ones."""
 GIBIBYTE = 1 << 30
@@ -210,35 +213,54 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return [(path.relative_to(root).as_posix(), path.stat().st_size) for path in self.photos.paths]
 
 
-Crops = CropDataset | PhotoStream
-"""Training samples of a folder or of a stream."""
+Crops = CropDataset | PhotoStream | TaughtCrops
+"""Training samples of a folder, of a stream, or of a store with a pixel teacher's pictures."""
 
 
 def open_crops(config: DataConfig, seed: int) -> tuple[Crops, CropDataset]:
-    """Training crops, of the folder or of the stream, and crops of the held-out photos.
+    """Training crops, of the folder or of the stream, and crops of the held-out photos."""
+    return open_training_crops(config, seed), open_held_out_crops(config)
 
-    With a stream, all photos of the folder are held out. The held-out ones are taken in turn, unflipped and never
-    negative; they are the same for all seeds.
+
+def open_training_crops(config: DataConfig, seed: int, crop_px: int = 0) -> CropDataset | PhotoStream:
+    """Training crops, of the folder without its held-out photos, or of the stream.
+
+    crop_px: for crops that a pixel teacher sees, their side in place of the settings'; they are never negative.
     """
-    preset = None if config.degradation == "none" else find_preset(config.degradation)
-    train = CropSettings(
+    if crop_px:
+        config = dataclasses.replace(config, crop_px=crop_px, negative_probability=0.0)
+    settings = crop_settings(config)
+    if config.stream:
+        stream = open_stream(config.stream, config.stream_column)
+        return PhotoStream(address=config.stream, photos=stream, settings=settings, seed=seed)
+    return CropDataset(PhotoFolder(config.folder, shortest_px=config.crop_px, part="train"), settings, seed=seed)
+
+
+def open_held_out_crops(config: DataConfig) -> CropDataset:
+    """Crops of the held-out photos; with a stream, of all photos of the folder.
+
+    They are taken in turn, unflipped and never negative, and are the same for all seeds.
+    """
+    if config.stream and config.folder == Path():
+        raise ValueError("A stream leaves no photos to check on; pass --data.folder with a few that it does not hold.")
+    check = dataclasses.replace(
+        crop_settings(config), negative_probability=0.0, flips=False, in_turn=True, candidates=4
+    )
+    photos = PhotoFolder(config.folder, shortest_px=config.crop_px, part="all" if config.stream else "held-out")
+    return CropDataset(photos, check, seed=HELD_OUT_SEED)
+
+
+def crop_settings(config: DataConfig) -> CropSettings:
+    """How a photo becomes a training sample."""
+    return CropSettings(
         crop_px=config.crop_px,
         scale=config.scale,
-        degradation=preset,
+        degradation=None if config.degradation == "none" else find_preset(config.degradation),
         negative_probability=config.negative_probability,
         zoom=config.zoom,
         candidates=config.candidates,
         sharpen=config.sharpen_target,
     )
-    check = dataclasses.replace(train, negative_probability=0.0, flips=False, in_turn=True, candidates=4)
-    if config.stream and config.folder == Path():
-        raise ValueError("A stream leaves no photos to check on; pass --data.folder with a few that it does not hold.")
-    photos = PhotoFolder(config.folder, shortest_px=config.crop_px, part="all" if config.stream else "held-out")
-    held_out = CropDataset(photos, check, seed=HELD_OUT_SEED)
-    if config.stream:
-        stream = open_stream(config.stream, config.stream_column)
-        return PhotoStream(address=config.stream, photos=stream, settings=train, seed=seed), held_out
-    return CropDataset(PhotoFolder(config.folder, shortest_px=config.crop_px, part="train"), train, seed=seed), held_out
 
 
 # Order ------------------------------------------------------------------------------------------------------
@@ -284,7 +306,10 @@ def open_loader(
         settings = {"batch": batch, "steps": steps, "start_step": start_step, **place}
         streamed = StreamedCrops(crops.photos, crops.settings, seed=crops.seed, **settings)
         return DataLoader(streamed, batch_size=batch, **how)
-    return DataLoader(crops, batch_sampler=step_sampler(start_step, steps, batch, **place), **how)
+    sampler = step_sampler(start_step, steps, batch, **place)
+    if isinstance(crops, TaughtCrops):
+        sampler = crops.ensured(sampler)
+    return DataLoader(crops, batch_sampler=sampler, **how)
 
 
 def sample_batches(

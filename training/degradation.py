@@ -7,30 +7,42 @@ sample index).
 Numbers: Real-ESRGAN's second-order model (arXiv 2107.10833) as in its published
 `options/train_realesrgan_x4plus.yml` and `realesrgan/data/realesrgan_dataset.py` (xinntao/Real-ESRGAN): two
 passes of blur, resize, noise and JPEG, then a final resize with a sinc filter, before or after the last JPEG.
+The ranges stand in `degradation_ranges`, the named presets in `degradation_presets`, the pixels in `steps`.
 Noise is counted in 8-bit steps, as published.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from training.degradation_presets import PRESETS, find_preset
+from training.degradation_ranges import (
+    FILTERS,
+    KERNEL_SIZES_PX,
+    BlurRange,
+    DegradationMixture,
+    DegradationPreset,
+    JpegRange,
+    Pass,
+    Preset,
+)
 from training.steps import (
+    JPEG_BLOCK,
     STEPS,
     Blur,
     Filter,
     Jpeg,
-    KernelKind,
     Noise,
     Resize,
     Sharpen,
     Step,
+    WebCompression,
     blur_kernel,
     compressed,
     convolve,
@@ -43,246 +55,18 @@ from training.steps import (
 
 __all__ = [
     "PRESETS",
+    "DegradationMixture",
     "DegradationPlan",
     "DegradationPreset",
+    "Preset",
     "apply",
+    "choose",
     "degrade",
     "draw",
     "find_preset",
     "sample_rng",
     "sharpen",
 ]
-
-Range = tuple[float, float]
-
-FILTERS: tuple[Filter, ...] = ("area", "bilinear", "bicubic")
-KERNEL_SIZES_PX = tuple(range(7, 22, 2))
-MIXED_KINDS: tuple[tuple[KernelKind, float], ...] = (
-    ("iso", 0.45),
-    ("aniso", 0.25),
-    ("generalized_iso", 0.12),
-    ("generalized_aniso", 0.03),
-    ("plateau_iso", 0.12),
-    ("plateau_aniso", 0.03),
-)
-
-
-# What may be drawn ------------------------------------------------------------------------------------------
-
-
-def _check_probability(**values: float) -> None:
-    for name, value in values.items():
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{name} is {value}, expected a probability from 0 to 1.")
-
-
-def _check_range(lowest: float, **ranges: Range) -> None:
-    for name, (low, high) in ranges.items():
-        if not lowest <= low <= high < math.inf:
-            raise ValueError(f"{name} is ({low}, {high}), expected {lowest} <= low <= high.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlurRange:
-    """Which kernels may blur."""
-
-    probability: float = 1.0
-    sizes_px: tuple[int, ...] = KERNEL_SIZES_PX
-    sinc_probability: float = 0.1
-    """Share of sinc filters; the other kinds share the rest as `kinds` says."""
-    kinds: tuple[tuple[KernelKind, float], ...] = MIXED_KINDS
-    sigma: Range = (0.2, 3.0)
-    generalized_beta: Range = (0.5, 4.0)
-    """Drawn from below 1 and from above 1 equally often, as the two halves differ in width."""
-    plateau_beta: Range = (1.0, 2.0)
-    """Drawn likewise; with a range that starts at 1, half of the plateaus have exactly 1, as published."""
-
-    def __post_init__(self) -> None:
-        _check_probability(probability=self.probability, sinc_probability=self.sinc_probability)
-        _check_range(1e-3, sigma=self.sigma, generalized_beta=self.generalized_beta, plateau_beta=self.plateau_beta)
-        if abs(sum(p for _, p in self.kinds) - 1.0) > 1e-6:
-            raise ValueError(f"the probabilities of kinds add to {sum(p for _, p in self.kinds)}, expected 1.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResizeRange:
-    """How the size may change on the way."""
-
-    up: float
-    down: float
-    """Probabilities of enlarging and of shrinking; the rest keeps the size."""
-    factor: Range
-    """Shrinking draws from factor[0] to 1, enlarging from 1 to factor[1]."""
-
-    def __post_init__(self) -> None:
-        _check_probability(up=self.up, down=self.down, sum=round(self.up + self.down, 9))
-        _check_range(1e-3, factor=self.factor)
-        if not self.factor[0] <= 1.0 <= self.factor[1]:
-            raise ValueError(f"factor is {self.factor}, expected a range around 1.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseRange:
-    """Which noise may be added."""
-
-    probability: float = 1.0
-    gaussian_probability: float = 0.5
-    """Gaussian noise; Poisson (shot) noise otherwise."""
-    sigma_steps: Range = (1.0, 30.0)
-    """Standard deviation of the Gaussian noise in 8-bit steps."""
-    poisson_scale: Range = (0.05, 3.0)
-    """Strength of the shot noise; 1 is that of as many counts as the picture has levels."""
-    grey_probability: float = 0.4
-    """Share of noise that is equal in the three channels."""
-
-    def __post_init__(self) -> None:
-        _check_probability(probability=self.probability, gaussian=self.gaussian_probability, grey=self.grey_probability)
-        _check_range(0.0, sigma_steps=self.sigma_steps, poisson_scale=self.poisson_scale)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JpegRange:
-    """How strongly the picture may be compressed."""
-
-    probability: float = 1.0
-    quality: tuple[int, int] = (30, 95)
-    """Both ends included."""
-
-    def __post_init__(self) -> None:
-        _check_probability(probability=self.probability)
-        if not 1 <= self.quality[0] <= self.quality[1] <= 100:
-            raise ValueError(f"quality is {self.quality}, expected 1 <= low <= high <= 100.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharpenRange:
-    """How a camera may sharpen its own picture."""
-
-    probability: float
-    sigma: Range
-    """In pixels of the reduced picture."""
-    amount: Range
-
-    def __post_init__(self) -> None:
-        _check_probability(probability=self.probability)
-        _check_range(1e-3, sigma=self.sigma, amount=self.amount)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pass:
-    """Blur, resize, noise and JPEG, once each."""
-
-    blur: BlurRange
-    resize: ResizeRange
-    noise: NoiseRange
-    jpeg: JpegRange
-
-
-@dataclass(frozen=True, kw_only=True)
-class DegradationPreset:
-    """Everything that may happen to a picture. Its default is the plain, antialiased bicubic reduction."""
-
-    clean_probability: float = 1.0
-    """Share of the samples that are only reduced: bicubic, antialiased."""
-    first: Pass | None = None
-    """At the clean picture's size; None for a single-order model."""
-    second: Pass | None = None
-    """Around the reduced size, its resize relative to that; may be None only where every sample is clean."""
-    sharpening: SharpenRange | None = None
-    """Behind the second pass, before the last JPEG."""
-    final_sinc_probability: float = 0.0
-    """A sinc filter with the last resize, before or after the second JPEG, equally often."""
-    antialias: bool = False
-    """Low-pass before shrinking by the bilinear and bicubic filters. The published models do not: they
-    alias."""
-
-    def __post_init__(self) -> None:
-        _check_probability(clean=self.clean_probability, final_sinc=self.final_sinc_probability)
-        if self.second is None and (self.clean_probability < 1.0 or self.first is not None):
-            raise ValueError(f"clean_probability is {self.clean_probability}, so a second pass is needed.")
-
-
-# What lenses and scans do: mild's noise and JPEG behind an optical blur of up to three pixels of the truth.
-_PHOTO = DegradationPreset(
-    clean_probability=0.2,
-    second=Pass(
-        blur=BlurRange(
-            probability=0.8,
-            sinc_probability=0.0,
-            kinds=(("iso", 0.5), ("aniso", 0.3), ("generalized_iso", 0.1), ("plateau_iso", 0.1)),
-            sigma=(0.2, 3.0),
-        ),
-        resize=ResizeRange(up=0.0, down=0.0, factor=(1.0, 1.0)),
-        noise=NoiseRange(probability=0.4, gaussian_probability=1.0, sigma_steps=(1.0, 8.0)),
-        jpeg=JpegRange(probability=0.5, quality=(60, 95)),
-    ),
-    antialias=True,
-)
-
-PRESETS: Mapping[str, DegradationPreset] = {
-    "bicubic": DegradationPreset(),
-    # For the small models: one order, light, a quarter plain. Each damage is left out about half of the time.
-    "mild": DegradationPreset(
-        clean_probability=0.25,
-        second=Pass(
-            blur=BlurRange(
-                probability=0.5, sinc_probability=0.0, kinds=(("iso", 0.5), ("aniso", 0.5)), sigma=(0.2, 1.2)
-            ),
-            resize=ResizeRange(up=0.0, down=0.0, factor=(1.0, 1.0)),
-            noise=NoiseRange(probability=0.4, gaussian_probability=1.0, sigma_steps=(1.0, 8.0)),
-            jpeg=JpegRange(probability=0.5, quality=(60, 95)),
-        ),
-        antialias=True,
-    ),
-    "photo": _PHOTO,
-    # And what a camera does next: it sharpens, which leaves halos along edges. A network that has not met them takes
-    # a halo for detail and draws it.
-    "camera": dataclasses.replace(
-        _PHOTO, sharpening=SharpenRange(probability=0.6, sigma=(0.5, 1.5), amount=(0.2, 1.6))
-    ),
-    # AdcSR (arXiv 2411.13383): resize, noise, JPEG and the second blur's probability as published;
-    # the shot noise is that of a public setting with the same numbers, the kernels are Real-ESRGAN's.
-    "adcsr": DegradationPreset(
-        clean_probability=0.0,
-        first=Pass(
-            blur=BlurRange(),
-            resize=ResizeRange(up=0.2, down=0.7, factor=(0.3, 1.5)),
-            noise=NoiseRange(sigma_steps=(1.0, 15.0), poisson_scale=(0.05, 2.0)),
-            jpeg=JpegRange(quality=(60, 95)),
-        ),
-        second=Pass(
-            blur=BlurRange(probability=0.5, sigma=(0.2, 1.5)),
-            resize=ResizeRange(up=0.3, down=0.4, factor=(0.6, 1.2)),
-            noise=NoiseRange(sigma_steps=(1.0, 12.0), poisson_scale=(0.05, 1.0)),
-            jpeg=JpegRange(quality=(60, 100)),
-        ),
-        final_sinc_probability=0.8,
-    ),
-    "real-esrgan": DegradationPreset(
-        clean_probability=0.0,
-        first=Pass(
-            blur=BlurRange(),
-            resize=ResizeRange(up=0.2, down=0.7, factor=(0.15, 1.5)),
-            noise=NoiseRange(),
-            jpeg=JpegRange(),
-        ),
-        second=Pass(
-            blur=BlurRange(probability=0.8, sigma=(0.2, 1.5)),
-            resize=ResizeRange(up=0.3, down=0.4, factor=(0.3, 1.2)),
-            noise=NoiseRange(sigma_steps=(1.0, 25.0), poisson_scale=(0.05, 2.5)),
-            jpeg=JpegRange(),
-        ),
-        final_sinc_probability=0.8,
-    ),
-}
-
-
-def find_preset(name: str) -> DegradationPreset:
-    """The preset of that name. ValueError with the names there are."""
-    if name not in PRESETS:
-        raise ValueError(f"degradation is {name!r}, expected one of {', '.join(PRESETS)}.")
-    return PRESETS[name]
-
 
 # What was drawn ---------------------------------------------------------------------------------------------
 
@@ -309,13 +93,23 @@ def sample_rng(seed: int, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, index]))
 
 
-def draw(preset: DegradationPreset, rng: np.random.Generator, scale: int = 4) -> DegradationPlan:
+def choose(preset: Preset, rng: np.random.Generator) -> DegradationPreset:
+    """One of a mixture's presets, drawn by their shares; any other preset itself, without a draw."""
+    if isinstance(preset, DegradationPreset):
+        return preset
+    bounds = np.cumsum([share for _, share in preset.parts])[:-1]
+    return preset.parts[int(np.searchsorted(bounds, rng.random(), side="right"))][0]
+
+
+def draw(preset: Preset, rng: np.random.Generator, scale: int = 4) -> DegradationPlan:
     """Choose every parameter for one picture: a function of preset, scale and the generator's state alone.
 
-    Steps that would do nothing (a resize that keeps the size) are left out. ValueError for a scale below 1.
+    A mixture's part is drawn first. Steps that would do nothing (a resize that keeps the size) are left out. ValueError
+    for a scale below 1.
     """
     if scale < 1:
         raise ValueError(f"scale is {scale}, expected a whole number of at least 1.")
+    preset = choose(preset, rng)
     noise_seed = int(rng.integers(2**63))
     if rng.random() < preset.clean_probability or preset.second is None:
         reduction = Resize(factor=1.0, divisor=scale, filter="bicubic", antialias=True)
@@ -394,9 +188,25 @@ def draw_filter(rng: np.random.Generator) -> Filter:
 
 
 def draw_jpeg(chosen: JpegRange, rng: np.random.Generator) -> list[Step]:
+    """No step, one compression, or two JPEGs whose blocks stand apart."""
     if rng.random() >= chosen.probability:
         return []
-    return [Jpeg(quality=int(rng.integers(chosen.quality[0], chosen.quality[1] + 1)))]
+    quality = draw_quality(chosen, rng)
+    if chosen.others is None:
+        return [Jpeg(quality=quality)]
+    others, share = chosen.others, rng.random()
+    if share < others.webp:
+        return [WebCompression(codec="webp", quality=quality)]
+    if share < others.webp + others.avif:
+        return [WebCompression(codec="avif", quality=quality)]
+    if share < others.webp + others.avif + others.jpeg_twice:
+        top, left = divmod(int(rng.integers(1, JPEG_BLOCK**2)), JPEG_BLOCK)  # every offset but none
+        return [Jpeg(quality=draw_quality(chosen, rng), shift=(top, left)), Jpeg(quality=quality)]
+    return [Jpeg(quality=quality)]
+
+
+def draw_quality(chosen: JpegRange, rng: np.random.Generator) -> int:
+    return int(rng.integers(chosen.quality[0], chosen.quality[1] + 1))
 
 
 # Pixels -----------------------------------------------------------------------------------------------------
@@ -426,12 +236,12 @@ def apply(plan: DegradationPlan, image: Tensor) -> Tensor:
         elif isinstance(step, Sharpen):
             pixels = sharpened(pixels, step)
         else:
-            pixels = compressed(pixels, step.quality)
+            pixels = compressed(pixels, step)
     pixels = (pixels.clamp(0, 1) * STEPS).round() / STEPS
     result = (pixels * 2 - 1).to(image.dtype)  # [0, 1] => [-1, 1]
     return result if image.ndim == 4 else result[0]
 
 
-def degrade(image: Tensor, preset: DegradationPreset, seed: int, index: int, scale: int = 4) -> Tensor:
+def degrade(image: Tensor, preset: Preset, seed: int, index: int, scale: int = 4) -> Tensor:
     """`apply` of the plan that belongs to (seed, index)."""
     return apply(draw(preset, sample_rng(seed, index), scale), image)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from PIL import Image
 
-from gendrpix.baselines.networks import NcnnNetwork
+from gendrpix.baselines.ncnn_files import NcnnNetwork
 from gendrpix.comparison.comparison import SCORED, Record, check_truth, run_choice, score_image
 from gendrpix.devices import describe_device
 from gendrpix.image.read import open_picture

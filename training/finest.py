@@ -26,10 +26,9 @@ from gendrpix.specs import PATCH, RESTORER_SPECS, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import FinestConfig
-from training.data import open_crops
 from training.losses import l1_loss, through_padding
 from training.run import Run
-from training.validation import held_out, validate
+from training.validation import open_samples, validate
 
 PART = PATCH // 2
 """Pixels per side of a position of the small network."""
@@ -214,8 +213,7 @@ def train(config: FinestConfig) -> Path:
     torch.manual_seed(loop.seed)
 
     # Data
-    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
-    checked = held_out(held_out_crops, 16, device)
+    crops, checked = open_samples(config, device)
 
     # Models
     spec = find_model(config.model)
@@ -244,12 +242,18 @@ def train(config: FinestConfig) -> Path:
         with run.computing(finest):
             indices = batch["index"].tolist()
             restored = through_padding(finest, batch["lq"], step, indices, loop.seed, config.padded_probability)
-            truth = l1_loss(restored.float(), batch["hq"])
-            run.update(truth, optimizer, finest.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+            restored = restored.float()
+            truth = l1_loss(restored, batch["hq"])
+            loss, terms = config.truth_weight * truth, {"truth": truth.detach()}
+            if "taught" in batch:
+                distill = l1_loss(restored, batch["taught"])
+                loss = loss + config.distill_weight * distill
+                terms["distill"] = distill.detach()
+            run.update(loss, optimizer, finest.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
         if not accelerator.sync_gradients:
             continue
         ema.step(finest.parameters())
-        run.report(bar, step + 1, {"truth": truth.detach()})
+        run.report(bar, step + 1, terms)
         if run.due(step + 1, loop.sample_every):
             own = accelerator.unwrap_model(finest)
             with averaged(ema, own):

@@ -26,7 +26,7 @@ from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import PixConfig
-from training.data import open_crops, sample_batches
+from training.data import sample_batches
 from training.discriminator import FrozenFeatures
 from training.finest import share_gradients
 from training.leastsquares import fit_conv_out
@@ -34,8 +34,8 @@ from training.losses import l1_loss, mfs_loss, positives, through_padding
 from training.perceptual import build_perceptual_loss
 from training.picture_terms import PictureTerms, Shown
 from training.run import Run, keep_trainable
-from training.targets import open_targets
-from training.validation import held_out, validate
+from training.teacher_cache import open_targets
+from training.validation import open_samples, validate
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,7 @@ def train(config: PixConfig) -> Path:
     torch.manual_seed(loop.seed)
 
     # Data
-    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
-    checked = held_out(held_out_crops, 16, device)
+    crops, checked = open_samples(config, device)
 
     # Models
     spec = find_model(config.model)
@@ -88,7 +87,7 @@ def train(config: PixConfig) -> Path:
         for batch in sample_batches(crops, count, device, start=start):
             x, negative = batch["lq"], batch["negative"]
             student(x, prompts[negative.long()])
-            target = batch["hq"] if config.truth_weight else teach(x)
+            target = batch["hq"] if config.truth_weight else batch["taught"] if "taught" in batch else teach(x)
             target = aimed(negative, x, target)
             yield pixel_grid.encode(target - x if form == "residual" else target)
 
@@ -134,9 +133,11 @@ def train(config: PixConfig) -> Path:
             # Teacher
             y_teacher = y_truth
             if config.distill_weight or config.real == "teacher":
-                with torch.no_grad():
-                    y_taught = targets(indices, partial(taught, batch["lq"]), device)["teacher"]
-                    y_teacher = aimed(negative, batch["lq"], y_taught)
+                y_taught = batch.get("taught")
+                if y_taught is None:
+                    with torch.no_grad():
+                        y_taught = targets(indices, partial(taught, batch["lq"]), device)["teacher"]
+                y_teacher = aimed(negative, batch["lq"], y_taught)
 
             # Generator phase
             restore = partial(student, prompt=prompts[negative.long()])

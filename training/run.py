@@ -232,7 +232,7 @@ class Run:
             for tracker in self.accelerator.trackers:
                 tracker.log_images({"samples": shown}, step=step, dataformats="NHWC")
         logger.info("%s: step %d: %s", self.stage, step, ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
-        self._candidate = (step, figures["held_out_psnr"])
+        self._candidate = (step, figures.get("held_out_psnr_to_teacher", figures["held_out_psnr"]))
 
     def sample_picture(self, step: int) -> Path | None:
         """Where the samples of a validation go; None in all processes but the main one."""

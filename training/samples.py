@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gendrpix.image.resize import resize
-from training.degradation import DegradationPlan, DegradationPreset, apply, draw, sharpen
+from training.degradation import DegradationPlan, Preset, apply, draw, sharpen
 
 HALF_STEPS = 127.5
 """8-bit steps in one unit of [-1, 1]."""
@@ -24,7 +25,7 @@ class CropSettings:
     crop_px: int
     """Side of the square target, a multiple of `scale`."""
     scale: int = 4
-    degradation: DegradationPreset | None
+    degradation: Preset | None
     """None: the input is the target itself, for stages that need no degraded input."""
     negative_probability: float = 0.0
     zoom: tuple[float, float] = (0.5, 1.0)
@@ -66,15 +67,19 @@ class Sample:
     photo: Path
     plan: DegradationPlan | None
     """None where nothing was degraded."""
+    taught: Tensor | None = None
+    """(3, crop, crop) float32 in [-1, 1]: a pixel teacher's picture, where there is one."""
 
     def item(self, index: int) -> dict[str, Tensor]:
-        """What a DataLoader collates: "hq", "lq", "negative" (bool) and "index" (int64)."""
-        return {
+        """What a DataLoader collates: "hq", "lq", "small", "negative" (bool), "index" (int64), and "taught"."""
+        item = {
             "hq": self.hq,
             "lq": self.lq,
+            "small": self.small,
             "negative": torch.tensor(self.negative),
             "index": torch.tensor(index),
         }
+        return item if self.taught is None else {**item, "taught": self.taught}
 
 
 def crop(photo: Tensor, settings: CropSettings, rng: np.random.Generator) -> Tensor:
@@ -89,12 +94,15 @@ def crop(photo: Tensor, settings: CropSettings, rng: np.random.Generator) -> Ten
         left = int(rng.integers(photo.shape[-1] - side + 1))
         regions.append(photo[:, top : top + side, left : left + side])
     region = regions[0] if len(regions) == 1 else max(regions, key=detail)
-    flips = rng.random(3) < 0.5
+    flips = (rng.random(3) < 0.5).tolist()
     pixels = resize(region[None].float() / HALF_STEPS - 1, settings.crop_px, settings.crop_px)[0]
-    if settings.flips:
-        pixels = pixels.flip([axis for axis in (1, 2) if flips[axis]])
-        pixels = pixels.transpose(1, 2) if flips[0] else pixels
-    return pixels.contiguous()
+    return flipped(pixels, flips) if settings.flips else pixels.contiguous()
+
+
+def flipped(pixels: Tensor, flips: Sequence[bool]) -> Tensor:
+    """(3, H, W) in one of the eight positions: transposed, turned upside down, mirrored, each where `flips` says so."""
+    pixels = pixels.flip([axis for axis in (1, 2) if flips[axis]])
+    return (pixels.transpose(1, 2) if flips[0] else pixels).contiguous()
 
 
 def detail(region: Tensor) -> float:

@@ -24,13 +24,13 @@ from training.average import Average, averaged
 from training.body import take_body
 from training.checkpoint import export, finished, load_trained, load_trained_autoencoder
 from training.config import TeacherConfig
-from training.data import open_crops, sample_batches
+from training.data import sample_batches
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.identity import start_as_identity
 from training.losses import discriminator_loss, generator_loss, l1_loss, positives
 from training.run import Run, keep_trainable
 from training.scores import ScoreDistillation
-from training.validation import held_out, validate
+from training.validation import open_samples, validate
 
 
 def train(config: TeacherConfig) -> Path:
@@ -50,8 +50,7 @@ def train(config: TeacherConfig) -> Path:
     torch.manual_seed(loop.seed)
 
     # Data
-    crops, held_out_crops = open_crops(config.data, seed=loop.seed)
-    checked = held_out(held_out_crops, 16, device)
+    crops, checked = open_samples(config, device)
 
     # Models
     spec = find_model(config.model)
@@ -108,7 +107,8 @@ def train(config: TeacherConfig) -> Path:
     # Loop
     for step, batch in run.batches(crops, first_step):
         negative, indices = batch["negative"], batch["index"].tolist()
-        target_pixels = torch.where(negative[:, None, None, None], batch["lq"], batch["hq"])
+        aim = batch.get("taught", batch["hq"])  # a pixel teacher's picture in place of the truth
+        target_pixels = torch.where(negative[:, None, None, None], batch["lq"], aim)
         with run.computing(unet):
             with torch.no_grad():
                 z_lq, z_target = codec.encode(torch.cat([batch["lq"], target_pixels])).chunk(2)

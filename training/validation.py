@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from training.data import sample_batches
+from training.config import StageConfig
+from training.data import (
+    NUM_HELD_OUT,
+    Crops,
+    crop_settings,
+    open_held_out_crops,
+    open_training_crops,
+    sample_batches,
+)
+from training.targets import open_store
+from training.taught import TaughtCrops
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -24,17 +34,32 @@ def held_out(dataset: Any, count: int, device: torch.device) -> dict[str, Tensor
     return next(sample_batches(dataset, count, device, batch=count))
 
 
+def open_samples(config: StageConfig, device: torch.device) -> tuple[Crops, dict[str, Tensor]]:
+    """The training samples, and a batch of 16 held-out ones; both with "taught" where a pixel teacher is named."""
+    checked = held_out(open_held_out_crops(config.data), NUM_HELD_OUT, device)
+    if not config.taught.teacher:
+        return open_training_crops(config.data, config.loop.seed), checked
+    store = open_store(config.taught, config.data, config.run, device)
+    checked["taught"] = store.teacher(checked["small"], checked["lq"])
+    return TaughtCrops(store, crop_settings(config.data), config.taught.uses, config.loop.seed), checked
+
+
 def validate(restore: Callable[[Tensor], Tensor], batch: dict[str, Tensor], picture: Path | None) -> dict[str, float]:
     """PSNR of `restore(lq)` and of the input itself against `hq`, four pictures at a time.
 
-    Writes rows of input, result, truth to `picture`, unless it is None.
+    Where the batch has a pixel teacher's pictures, the PSNR against those too. Writes rows of input, result, truth
+    (and the teacher's) to `picture`, unless it is None.
     """
     result = torch.cat([restore(part) for part in batch["lq"].split(4)]).float().clamp(-1, 1)
     if picture is not None:
-        shown = torch.stack([batch["lq"], result, batch["hq"]], dim=1).flatten(0, 1)[: 3 * 4]
+        columns = [batch["lq"], result, *(batch[name] for name in ("hq", "taught") if name in batch)]
+        shown = torch.stack(columns, dim=1).flatten(0, 1)[: len(columns) * 4]
         picture.parent.mkdir(parents=True, exist_ok=True)
-        save_image(make_grid(shown, nrow=3, value_range=(-1, 1), normalize=True), picture)
-    return {
+        save_image(make_grid(shown, nrow=len(columns), value_range=(-1, 1), normalize=True), picture)
+    figures = {
         "held_out_psnr": float(psnr(result, batch["hq"]).mean()),
         "held_out_psnr_input": float(psnr(batch["lq"], batch["hq"]).mean()),
     }
+    if "taught" in batch:
+        figures["held_out_psnr_to_teacher"] = float(psnr(result, batch["taught"]).mean())
+    return figures

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gendrpix.baselines.networks import NcnnNetwork
+from gendrpix.baselines.ncnn_files import NcnnNetwork
 from gendrpix.image.read import open_picture
 from gendrpix.metrics.scorer import Scorer
 from tests.training.test_evaluate import FAST, array_of, rows_of, write_pairs, write_photos

@@ -12,12 +12,8 @@ import torch
 
 from training.degradation import (
     PRESETS,
-    BlurRange,
     DegradationPlan,
     DegradationPreset,
-    JpegRange,
-    NoiseRange,
-    ResizeRange,
     apply,
     degrade,
     draw,
@@ -26,6 +22,7 @@ from training.degradation import (
     sample_rng,
     sharpen,
 )
+from training.degradation_ranges import BlurRange, JpegRange, NoiseRange, ResizeRange
 from training.steps import Blur, Jpeg, Noise, Resize, Sharpen, blur_kernel, convolve, resized, sharpened, trimmed
 
 DRAWS = 10_000

@@ -15,7 +15,7 @@ from tests.helpers.stages import assert_same, checkpoint_state, stage_words
 from training.__main__ import main
 from training.config import AdcConfig, DataConfig, LoopConfig
 from training.data import open_crops
-from training.targets import SHARD_SAMPLES, TargetCache, targets_key, weights_hash
+from training.teacher_cache import SHARD_SAMPLES, TargetCache, targets_key, weights_hash
 
 CPU = torch.device("cpu")
 
