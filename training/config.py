@@ -68,6 +68,9 @@ class TaughtConfig:
     """Samples taken of a crop before the next ones are needed."""
     seed: int = 0
     """Seed of the crops: runs with other seeds of their own share them."""
+    more: tuple[Path, ...] = ()
+    """Filled stores of other photos or teachers (folders that `training targets` has printed), whose crops join
+    these, each store with the share that its size gives it."""
 
     def __post_init__(self) -> None:
         if self.crop_px < 8 or self.crop_px % 8:

@@ -50,16 +50,61 @@ class CropSource(Protocol):
         """What the samples depend on but for settings and seed."""
 
 
-class TaughtStore:
-    """Blocks of crops with the teacher's pictures, as uint8 in safetensors files, in `folder`.
+class Store(Protocol):
+    """Crops by number, in blocks of `BLOCK`."""
+
+    name: str
+    """Tells it apart from other stores."""
+    count: int
+    """Crops in it."""
+
+    def ensure(self, block: int) -> bool:
+        """Make sure that a block can be read. True where it had to be computed."""
+
+    def crop(self, number: int) -> dict[str, Tensor]:
+        """Crop `number`: "hq", "taught" (3, crop, crop) and "small" (3, crop / scale, crop / scale), uint8."""
+
+
+class FinishedStore:
+    """The whole blocks that a folder holds."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look at the folder. Raises ValueError where it holds no block."""
+        self.folder, self.name = folder, folder.name
+        self._open: dict[int, Any] = {}
+        self.count = BLOCK * len(list(folder.glob("block-*.safetensors")))
+        if not self.count or not self.file(self.count // BLOCK - 1).is_file():
+            raise ValueError(f"{folder} holds no store; pass a folder that `python -m training targets` has filled.")
+
+    def file(self, block: int) -> Path:
+        """Where a block is kept, complete."""
+        return self.folder / f"block-{block:06d}.safetensors"
+
+    def ensure(self, block: int) -> bool:
+        """See `Store`."""
+        return False
+
+    def crop(self, number: int) -> dict[str, Tensor]:
+        """See `Store`."""
+        block, row = divmod(number, BLOCK)
+        if block not in self._open:
+            if len(self._open) > 4 * WINDOW:
+                self._open.clear()
+            self._open[block] = safe_open(self.file(block), framework="pt")
+        return {name: self._open[block].get_slice(name)[row] for name in ("hq", "small", "taught")}
+
+
+class TaughtStore(FinishedStore):
+    """Blocks of crops with the teacher's pictures, as uint8 in safetensors files, computed when they are needed.
 
     sources: the crops, of `TaughtConfig.crop_px` and never negative.
     """
 
     def __init__(self, folder: Path, count: int, sources: CropSource, teacher: PixelTeacher) -> None:
         """Open or make the folder. Raises ValueError where it cannot be written."""
-        self.folder, self.count, self.sources, self.teacher = folder, count, sources, teacher
-        self._open: dict[int, Any] = {}
+        self.folder, self.name, self.count = folder, folder.name, count
+        self.sources, self.teacher = sources, teacher
+        self._open = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -70,12 +115,8 @@ class TaughtStore:
         """Blocks of all crops; the last may be shorter."""
         return -(-self.count // BLOCK)
 
-    def file(self, block: int) -> Path:
-        """Where a block is kept, complete."""
-        return self.folder / f"block-{block:06d}.safetensors"
-
     def ensure(self, block: int) -> bool:
-        """Compute a block unless it is on disk; waits where another process computes it. True where it was computed."""
+        """Compute a block unless it is on disk; waits where another process computes it."""
         if self.file(block).is_file():
             return False
         with FileLock(self.folder / f".block-{block:06d}.lock"):
@@ -83,15 +124,6 @@ class TaughtStore:
                 return False
             self._compute(block)
             return True
-
-    def crop(self, number: int) -> dict[str, Tensor]:
-        """Crop `number`: "hq", "taught" (3, crop, crop) and "small" (3, crop / scale, crop / scale), uint8."""
-        block, row = divmod(number, BLOCK)
-        if block not in self._open:
-            if len(self._open) > 4 * WINDOW:
-                self._open.clear()
-            self._open[block] = safe_open(self.file(block), framework="pt")
-        return {name: self._open[block].get_slice(name)[row] for name in ("hq", "small", "taught")}
 
     def _compute(self, block: int) -> None:
         logger.info("taught: computing block %d of %d in %s", block + 1, self.num_blocks, self.folder)
@@ -111,13 +143,36 @@ class TaughtStore:
             raise ValueError(f"The targets in {self.folder} cannot be written ({error}); free some space.") from error
 
 
+class JoinedStore:
+    """Several stores as one: their whole blocks, each store's spread evenly over all."""
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self.stores = stores
+        self.name = "+".join(store.name for store in stores)
+        counts = [store.count // BLOCK for store in stores]
+        places = [((block + 0.5) / count, one, block) for one, count in enumerate(counts) for block in range(count)]
+        self._places = [(one, block) for _, one, block in sorted(places)]
+        self.count = len(self._places) * BLOCK
+
+    def ensure(self, block: int) -> bool:
+        """See `Store`."""
+        one, own = self._places[block]
+        return self.stores[one].ensure(own)
+
+    def crop(self, number: int) -> dict[str, Tensor]:
+        """See `Store`."""
+        block, row = divmod(number, BLOCK)
+        one, own = self._places[block]
+        return self.stores[one].crop(own * BLOCK + row)
+
+
 class TaughtCrops(Dataset[dict[str, Tensor]]):
     """Map-style over the global sample index: parts of a store's crops, with the teacher's picture in "taught".
 
     settings: `crop_px` is the samples' side, at most that of the store's crops.
     """
 
-    def __init__(self, store: TaughtStore, settings: CropSettings, uses: int, seed: int) -> None:
+    def __init__(self, store: Store, settings: CropSettings, uses: int, seed: int) -> None:
         self.store, self.settings, self.uses, self.seed = store, settings, uses, seed
 
     def __len__(self) -> int:
@@ -133,7 +188,7 @@ class TaughtCrops(Dataset[dict[str, Tensor]]):
         from (seed, round).
         """
         window = min(WINDOW * BLOCK, self.store.count)
-        windows = self.store.count // window
+        windows = self.store.count // window  # crops that fill no window are left out
         turn, place = divmod(index, window * self.uses)
         order = np.random.default_rng((self.seed, turn, 6)).permutation(window * self.uses)
         return turn % windows * window + int(order[place]) % window
@@ -177,7 +232,7 @@ class TaughtCrops(Dataset[dict[str, Tensor]]):
 
     def fingerprint(self) -> list[tuple[str, int]]:
         """What the samples depend on but for settings and seed."""
-        return [(self.store.folder.name, self.store.count), ("uses", self.uses)]
+        return [(self.store.name, self.store.count), ("uses", self.uses)]
 
 
 def store_key(config: TaughtConfig, data: DataConfig, sources: CropSource, teacher: PixelTeacher) -> str:

@@ -20,7 +20,7 @@ from training.data import (
     sample_batches,
 )
 from training.targets import open_store
-from training.taught import TaughtCrops
+from training.taught import FinishedStore, JoinedStore, TaughtCrops
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -41,7 +41,9 @@ def open_samples(config: StageConfig, device: torch.device) -> tuple[Crops, dict
         return open_training_crops(config.data, config.loop.seed), checked
     store = open_store(config.taught, config.data, config.run, device)
     checked["taught"] = store.teacher(checked["small"], checked["lq"])
-    return TaughtCrops(store, crop_settings(config.data), config.taught.uses, config.loop.seed), checked
+    more = [FinishedStore(folder) for folder in config.taught.more]
+    joined = JoinedStore([store, *more]) if more else store
+    return TaughtCrops(joined, crop_settings(config.data), config.taught.uses, config.loop.seed), checked
 
 
 def validate(restore: Callable[[Tensor], Tensor], batch: dict[str, Tensor], picture: Path | None) -> dict[str, float]:

@@ -20,7 +20,7 @@ from training.config import DataConfig, TaughtConfig
 from training.data import crop_settings, open_loader, open_training_crops
 from training.pixel_teacher import FolderTeacher, digest_picture, open_pixel_teacher
 from training.targets import TargetsConfig, open_store, targets
-from training.taught import BLOCK, TaughtCrops, TaughtStore
+from training.taught import BLOCK, FinishedStore, JoinedStore, TaughtCrops, TaughtStore
 
 
 class Inverting:
@@ -82,6 +82,21 @@ def test_workers_and_a_later_start_see_the_same_batches(tmp_path: Path, photos: 
     for one, other in zip(whole[4:], late, strict=True):
         assert_same(one, other)
     assert {"hq", "lq", "small", "taught", "negative", "index"} == set(whole[0])
+
+
+def test_filled_stores_join_in_proportion_to_their_sizes(tmp_path: Path, photos: Path) -> None:
+    main_crops = open_crops(tmp_path / "main", photos, Inverting(), count=3 * BLOCK)
+    other = open_crops(tmp_path / "other", photos, Inverting(), count=BLOCK, seed=9)
+    with pytest.raises(ValueError, match=r"holds no store; pass a folder that"):
+        FinishedStore(tmp_path / "other")
+    other.store.ensure(0)
+    joined = JoinedStore([main_crops.store, FinishedStore(tmp_path / "other")])
+    assert joined.count == 4 * BLOCK
+    computed = [joined.ensure(block) for block in range(4)]
+    assert computed.count(True) == 3 and len(list((tmp_path / "main").glob("block-*"))) == 3
+    at = computed.index(False)
+    assert torch.equal(joined.crop(at * BLOCK + 5)["hq"], other.store.crop(5)["hq"])
+    assert torch.equal(joined.crop(0)["taught"], main_crops.store.crop(0)["taught"])
 
 
 def fill(folder: Path, photos: Path) -> None:
