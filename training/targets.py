@@ -125,7 +125,11 @@ def open_targets(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, 
 def targets_key(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, crops: Crops) -> str:
     """The name of a cache: a digest of all that a target depends on but its sample's number."""
     data = dataclasses.asdict(config.data)
-    for name in ("folder", "num_workers"):  # where the photos lie, and who loads them, changes no sample
+    # where the photos lie, and who loads them, changes no sample
+    ignored = ["folder", "more_folders", "drawn", "num_workers"]
+    if config.data.drawn is None:
+        ignored.append("drawn_share")
+    for name in ignored:
         del data[name]
     told = {
         "stage": stage,
