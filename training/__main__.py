@@ -21,6 +21,7 @@ DATA_VARIABLE = "GENDRPIX_DATA"
 TOOLS: Mapping[str, str] = {
     "ablate": "AblateConfig",
     "bundle": "BundleConfig",
+    "draw": "DrawConfig",
     "evaluate": "EvaluateConfig",
     "interpolate": "InterpolateConfig",
     "preview": "PreviewConfig",

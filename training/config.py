@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -21,6 +22,13 @@ class DataConfig:
 
     folder: Annotated[Path, tyro.conf.arg(aliases=["--data"])] = Path()
     """Folder of photos, searched recursively. No default that works: pass `--data`."""
+    more_folders: tuple[Path, ...] = ()
+    """More folders of photos, taken together with the first one's."""
+    drawn: Path | None = None
+    """Folder of pictures drawn by code (`python -m training draw`), which take a share of the training crops. They are
+    none of the held-out ones."""
+    drawn_share: float = 0.25
+    """Share of the crops that come from `drawn`, where it is given."""
     stream: str = ""
     """Photos to train on in place of the folder's, which are then all held out: tar shards of webdataset (paths or
     URLs, "photos-{000..127}.tar"), or "hub:NAME", a data set that `datasets` streams. Needs the extra `training`."""
@@ -49,6 +57,23 @@ class DataConfig:
             raise ValueError(f"crop_px is {self.crop_px}, expected a positive multiple of 8.")
         if not 0.0 <= self.negative_probability < 1.0:
             raise ValueError(f"negative_probability is {self.negative_probability}, expected 0 to below 1.")
+        if not 0.0 < self.drawn_share < 1.0:
+            raise ValueError(f"drawn_share is {self.drawn_share}, expected more than 0 and less than 1.")
+        if self.stream and (self.drawn is not None or self.more_folders):
+            raise ValueError("A stream takes the place of folders: leave out more_folders and drawn, or the stream.")
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders of photos."""
+        return (self.folder, *self.more_folders)
+
+    def sample_settings(self) -> dict[str, Any]:
+        """The settings on which the samples depend: all but where the pictures lie and who loads them."""
+        settings = dataclasses.asdict(self)
+        ignored = ["folder", "more_folders", "drawn", "num_workers"]
+        for name in ignored if self.drawn is not None else [*ignored, "drawn_share"]:
+            del settings[name]
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)

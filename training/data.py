@@ -41,13 +41,14 @@ HELD_OUT_SEED = 20260
 """Seed of the held-out crops: fixed, so that runs with different seeds are checked on the same ones."""
 GIBIBYTE = 1 << 30
 NAMED_AT_MOST = 20
+DRAWN_CANDIDATES = 4
 
 
 # Photos -----------------------------------------------------------------------------------------------------
 
 
 class PhotoFolder:
-    """The photos of a folder and of the folders in it, as (3, H, W) uint8.
+    """The photos of one or more folders and of the folders in them, as (3, H, W) uint8.
 
     paths: the usable photos in order; sizes: their (height, width); skipped: what was left out, file =>
     reason. Photos are decoded when the folder is opened and kept, as long as they fit into memory_bytes
@@ -56,15 +57,18 @@ class PhotoFolder:
     """
 
     def __init__(
-        self, folder: Path, *, shortest_px: int = 64, memory_bytes: int = 2 * GIBIBYTE, part: str = "all"
+        self, *folders: Path, shortest_px: int = 64, memory_bytes: int = 2 * GIBIBYTE, part: str = "all"
     ) -> None:
-        self.folder, self.part = folder, part
+        self.folders, self.part = folders, part
+        self.name = " and ".join(str(folder) for folder in folders)
+        found = [(folder, path) for folder in folders for path in _photos_in(folder)]
+        self._roots = {path: folder for folder, path in found}
         self.paths: list[Path] = []
         self.sizes: list[tuple[int, int]] = []
         self.skipped: dict[Path, str] = {}
         self._kept: dict[int, Tensor] = {}
         free_bytes = memory_bytes
-        for path in _part_of(_photos_in(folder), part):
+        for path in _part_of([path for _, path in found], part):
             try:
                 height, width = read_size(path)
                 if min(height, width) < shortest_px:
@@ -97,12 +101,16 @@ class PhotoFolder:
                 return _decode(self.paths[at])
             except (OSError, ValueError) as error:
                 logger.warning("%s cannot be read any more (%s); the next photo is used", self.paths[at], error)
-        raise ValueError(f"No photo of {self.folder} can be read any more; restore the folder and resume.")
+        raise ValueError(f"No photo of {self.name} can be read any more; restore the folder and resume.")
 
     def choose(self, share: float) -> int:
         """The photo at `share` (0 to 1) of the folder's total area: a uniform share picks photos by their
         area."""
         return min(int(np.searchsorted(self._cumulated, share, side="right")), len(self) - 1)
+
+    def fingerprint(self) -> list[tuple[str, int]]:
+        """The photos' names below their folder, and their sizes in bytes."""
+        return [(path.relative_to(self._roots[path]).as_posix(), path.stat().st_size) for path in self.paths]
 
     def _report(self) -> None:
         if self.skipped:
@@ -110,7 +118,7 @@ class PhotoFolder:
             more = len(self.skipped) - len(named)
             logger.warning(
                 "%s: %d of %d files skipped: %s%s",
-                self.folder,
+                self.name,
                 len(self.skipped),
                 len(self.skipped) + len(self.paths),
                 "; ".join(named),
@@ -118,13 +126,13 @@ class PhotoFolder:
             )
         if not self.paths:
             raise ValueError(
-                f"None of the {len(self.skipped)} pictures in {self.folder} ({self.part}) can be used; "
+                f"None of the {len(self.skipped)} pictures in {self.name} ({self.part}) can be used; "
                 "see the log for each one's reason, or give another folder."
             )
         megapixels = sum(height * width for height, width in self.sizes) / 1e6
         logger.info(
             "%s (%s): %d photos, %.0f megapixels, %d in memory",
-            self.folder,
+            self.name,
             self.part,
             len(self.paths),
             megapixels,
@@ -171,17 +179,28 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     """Map-style over the global sample index: item i is {"hq", "lq", "negative", "index"}, tensors, see
     Sample.
 
-    Without a length it never ends. Photos smaller than the crop are refused, not enlarged.
+    Without a length it never ends. Photos smaller than the crop are refused, not enlarged. `drawn`: pictures that
+    take drawn_share of the samples; at least DRAWN_CANDIDATES places are drawn in them, for much of a page is paper.
     """
 
-    def __init__(self, photos: PhotoFolder, settings: CropSettings, *, seed: int, length: int | None = None) -> None:
-        shortest = min(min(size) for size in photos.sizes)
+    def __init__(
+        self,
+        photos: PhotoFolder,
+        settings: CropSettings,
+        *,
+        seed: int,
+        length: int | None = None,
+        drawn: PhotoFolder | None = None,
+        drawn_share: float = 0.25,
+    ) -> None:
+        shortest = min(min(size) for folder in (photos, drawn) if folder is not None for size in folder.sizes)
         if shortest < settings.crop_px:
             raise ValueError(
                 f"A photo's shorter side has {shortest} pixels and the crop {settings.crop_px}; open the "
                 f"folder with shortest_px={settings.crop_px}, or take smaller crops."
             )
         self.photos, self.settings, self.seed = photos, settings, seed
+        self.drawn, self.drawn_share = drawn, drawn_share
         self.length = sys.maxsize if length is None else length
 
     def __len__(self) -> int:
@@ -197,20 +216,27 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             raise IndexError(f"sample {index} is not in 0 to {self.length - 1}")
         settings = self.settings
         rng = sample_rng(self.seed, index)
-        number = self.photos.choose(rng.random())
+        photos = self.photos
+        if self.drawn is not None and rng.random() < self.drawn_share:
+            photos = self.drawn
+            settings = dataclasses.replace(settings, candidates=max(settings.candidates, DRAWN_CANDIDATES))
+        number = photos.choose(rng.random())
         if settings.in_turn:
-            number = index % len(self.photos)
-        hq = crop(self.photos.pixels(number), settings, rng)
-        return make_sample(hq, settings, rng, photo=self.photos.paths[number])
+            number = index % len(photos)
+        hq = crop(photos.pixels(number), settings, rng)
+        return make_sample(hq, settings, rng, photo=photos.paths[number])
 
     def samples(self, start: int, count: int) -> Iterator[Sample]:
         """Samples start to start + count - 1."""
         return (self.sample(index) for index in range(start, start + count))
 
     def fingerprint(self) -> list[tuple[str, int]]:
-        """What the samples depend on but for settings and seed: the photos' names and sizes in bytes."""
-        root = self.photos.folder
-        return [(path.relative_to(root).as_posix(), path.stat().st_size) for path in self.photos.paths]
+        """What the samples depend on but for settings and seed: the photos' names and sizes in bytes.
+
+        Those of drawn pictures begin with "drawn:".
+        """
+        drawn = self.drawn.fingerprint() if self.drawn is not None else []
+        return [*self.photos.fingerprint(), *((f"drawn:{name}", size) for name, size in drawn)]
 
 
 Crops = CropDataset | PhotoStream | TaughtCrops
@@ -233,7 +259,9 @@ def open_training_crops(config: DataConfig, seed: int, crop_px: int = 0) -> Crop
     if config.stream:
         stream = open_stream(config.stream, config.stream_column)
         return PhotoStream(address=config.stream, photos=stream, settings=settings, seed=seed)
-    return CropDataset(PhotoFolder(config.folder, shortest_px=config.crop_px, part="train"), settings, seed=seed)
+    photos = PhotoFolder(*config.folders, shortest_px=config.crop_px, part="train")
+    drawn = None if config.drawn is None else PhotoFolder(config.drawn, shortest_px=config.crop_px)
+    return CropDataset(photos, settings, seed=seed, drawn=drawn, drawn_share=config.drawn_share)
 
 
 def open_held_out_crops(config: DataConfig) -> CropDataset:
@@ -246,7 +274,7 @@ def open_held_out_crops(config: DataConfig) -> CropDataset:
     check = dataclasses.replace(
         crop_settings(config), negative_probability=0.0, flips=False, in_turn=True, candidates=4
     )
-    photos = PhotoFolder(config.folder, shortest_px=config.crop_px, part="all" if config.stream else "held-out")
+    photos = PhotoFolder(*config.folders, shortest_px=config.crop_px, part="all" if config.stream else "held-out")
     return CropDataset(photos, check, seed=HELD_OUT_SEED)
 
 

@@ -10,7 +10,6 @@ A block that is missing is computed before it is needed: by the run itself, or b
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -237,8 +236,8 @@ class TaughtCrops(Dataset[dict[str, Tensor]]):
 
 def store_key(config: TaughtConfig, data: DataConfig, sources: CropSource, teacher: PixelTeacher) -> str:
     """The name of a store: a digest of all that its crops depend on but their numbers."""
-    told = dataclasses.asdict(data)
-    for name in ("folder", "num_workers", "crop_px", "negative_probability"):  # these change no crop of the store
+    told = data.sample_settings()
+    for name in ("crop_px", "negative_probability"):  # of the samples, not of the store's crops
         del told[name]
     document = {
         "teacher": teacher.digest,

@@ -7,7 +7,6 @@ same data and seed, such as another student or a row of an ablation, does not ru
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -125,15 +124,12 @@ def open_targets(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, 
 
 def targets_key(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, crops: Crops) -> str:
     """The name of a cache: a digest of all that a target depends on but its sample's number."""
-    data = dataclasses.asdict(config.data)
-    for name in ("folder", "num_workers"):  # where the photos lie, and who loads them, changes no sample
-        del data[name]
     told = {
         "stage": stage,
         "weights": weights_hash(teacher),
         "form": teacher.config.form,
         "timestep": teacher.config.timestep,
-        "data": data,
+        "data": config.data.sample_settings(),
         "photos": crops.fingerprint(),
         "seed": config.loop.seed,
         "mixed_precision": config.loop.mixed_precision,
