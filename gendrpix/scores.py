@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import huggingface_hub
+import numpy as np
 import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
@@ -139,7 +140,12 @@ class Scorer:
             if reason is not None:
                 missing[name] = reason
                 continue
-            value = self._compute(name, image, truth if spec.needs_truth else None)
+            try:
+                value = self._compute(name, image, truth if spec.needs_truth else None)
+            except (np.linalg.LinAlgError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+                # NIQE of a smooth picture
+                missing[name] = f"{spec.label} is not defined for this picture: its statistics have no covariance."
+                continue
             if value == value and abs(value) != float("inf"):
                 values[name] = value
             else:

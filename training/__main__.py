@@ -23,6 +23,7 @@ TOOLS: Mapping[str, str] = {
     "bundle": "BundleConfig",
     "evaluate": "EvaluateConfig",
     "interpolate": "InterpolateConfig",
+    "judge": "JudgeConfig",
     "preview": "PreviewConfig",
     "survey": "SurveyConfig",
 }
