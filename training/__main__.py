@@ -24,6 +24,7 @@ TOOLS: Mapping[str, str] = {
     "draw": "DrawConfig",
     "evaluate": "EvaluateConfig",
     "interpolate": "InterpolateConfig",
+    "judge": "JudgeConfig",
     "preview": "PreviewConfig",
     "survey": "SurveyConfig",
     "targets": "TargetsConfig",

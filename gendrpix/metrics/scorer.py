@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -82,7 +83,12 @@ class Scorer:
             if reason is not None:
                 missing[name] = reason
                 continue
-            value = self._compute(name, image, truth if spec.needs_truth else None)
+            try:
+                value = self._compute(name, image, truth if spec.needs_truth else None)
+            except (np.linalg.LinAlgError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+                # NIQE of a smooth picture
+                missing[name] = f"{spec.label} is not defined for this picture: its statistics have no covariance."
+                continue
             if value == value and abs(value) != float("inf"):
                 values[name] = value
             else:
