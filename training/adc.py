@@ -5,31 +5,26 @@ L = |z_tea - z_stu|_1 + l1 * softplus(-Disc(z_stu)), the discriminator's feature
 
 from __future__ import annotations
 
-import copy
-import logging
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gendrpix.models.attention import attend_as
 from gendrpix.models.codecs import LatentCodec, PixelCodec
-from gendrpix.models.networks import predict, replace_conv_in
+from gendrpix.models.networks import predict
 from gendrpix.restore.pipelines import GenDRAdcPipeline, GenDRPipeline
-from gendrpix.specs import RESTORER_SPECS, find_model
+from gendrpix.specs import find_model
 from training.average import Average, averaged
 from training.checkpoint import export, finished, load_trained
 from training.config import AdcConfig
 from training.data import sample_batches
-from training.discriminator import DiscriminatorHeads, FrozenFeatures
-from training.leastsquares import fit_conv_in
-from training.losses import discriminator_loss, generator_loss, l1_loss, positives
+from training.discriminator import Discriminator, FrozenFeatures
+from training.ends import begin_adc, fit_adc, fitting_batches
+from training.losses import l1_loss, positives
 from training.run import Run, keep_trainable
 from training.teacher_cache import open_targets
 from training.validation import open_samples, validate
-
-logger = logging.getLogger(__name__)
 
 
 def train(config: AdcConfig) -> Path:
@@ -51,13 +46,9 @@ def train(config: AdcConfig) -> Path:
     teacher_unet, prompts = keep_trainable(teacher.unet, trainable=False), teacher.prompts.to(device)
     keep_trainable(teacher.vae, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
-    in_channels, _ = RESTORER_SPECS["gendr-adc"].channels(spec)
-    unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
-    attend_as(spec, unet)
+    unet = begin_adc(teacher, spec)
     if config.fit_crops and run.fresh:
-        begun = sample_batches(crops, config.fit_crops, device)
-        pairs = ((pixel_grid.encode(b["lq"]), teacher.unet.conv_in(latents.encode(b["lq"]))) for b in begun)
-        logger.info("adc: the fitted conv_in gives %.1f%% of the teacher's features", 100 * fit_conv_in(unet, pairs))
+        fit_adc(unet, teacher, lambda task: fitting_batches(task, crops, config.fit_crops, device, quiet=run.quiet))
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
         for differentiated in (unet, teacher.unet):
@@ -65,8 +56,11 @@ def train(config: AdcConfig) -> Path:
     ema = Average(unet, loop.ema_decay)
     targets = open_targets(config, "adc", teacher, crops)
     features = FrozenFeatures(teacher.unet, prompts[:1], spec.timestep)
-    heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
+    judge = Discriminator(config, run, features.channels)
+    if adversarial:
+        begun = sample_batches(crops, config.whitening_crops, device)
+        judge.whiten(features(latents.encode(b["hq"])) for b in begun)
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored latents."""
@@ -80,11 +74,8 @@ def train(config: AdcConfig) -> Path:
 
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
-    heads_optimizer = torch.optim.AdamW(
-        heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
-    )
     unet, optimizer = accelerator.prepare(unet, optimizer)
-    accelerator.register_for_checkpointing(ema, heads, heads_optimizer)
+    accelerator.register_for_checkpointing(ema, *judge.states)
 
     # Resume
     first_step = run.resume()
@@ -101,7 +92,6 @@ def train(config: AdcConfig) -> Path:
                 z_teacher, z_truth = taught["teacher"], taught["truth"]
 
             # Generator phase
-            keep_trainable(heads, trainable=False)
             z_student = student(batch["lq"], prompts[negative.long()]).float()
             distill, truth = l1_loss(z_student, z_teacher), l1_loss(z_student, z_truth)
             loss = config.distill_weight * distill + config.truth_weight * truth
@@ -109,7 +99,7 @@ def train(config: AdcConfig) -> Path:
             judged = adversarial and step >= config.adversarial_start
             shown = positives(negative, config.data.negative_probability)
             if judged:
-                fooled = generator_loss(heads(features(z_student)), shown)
+                fooled = judge.fooled(features(z_student), shown)
                 loss = loss + config.adversarial_weight * fooled
                 terms["generator"] = fooled.detach()
             lr = run.learning_rate_at(step, loop.learning_rate)
@@ -117,14 +107,10 @@ def train(config: AdcConfig) -> Path:
 
             # Discriminator phase
             if judged:
-                keep_trainable(heads, trainable=True)
                 real = z_teacher if config.real == "teacher" else z_truth
                 with torch.no_grad():
                     maps = [features(z) for z in (real, z_student.detach())]
-                judgement = discriminator_loss(heads(maps[0]), heads(maps[1]), shown)
-                terms["discriminator"] = judgement.detach()
-                rate = config.discriminator_learning_rate
-                run.update_replica(judgement, heads_optimizer, heads.parameters(), rate, step)
+                terms |= judge.learn(maps[0], maps[1], shown, step)
         if not accelerator.sync_gradients:
             continue
         ema.step(unet.parameters())

@@ -207,8 +207,11 @@ class JudgedConfig(StageConfig):
     """Weight of `softplus(-Disc)`; lambda 1 of arXiv 2602.10630."""
     adversarial_start: int = 0
     """Step from which the discriminator is trained and felt."""
-    discriminator_learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 1e-3
+    """Constant rate of the heads, which begin at random weights at every size of the student."""
     head_channels: int = 64
+    whitening_crops: int = 256
+    """Real crops by whose features the discriminator's inputs are whitened, once, before training."""
     pattern_tokens: int = 0
     """Side in patches over which the restorer takes away what repeats every 8 pixels
     (`gendrpix.models.pattern.without_pattern`): written into the exported weights. In the stage `pix` the losses see
@@ -277,10 +280,10 @@ class AdversarialConfig(JudgedConfig):
     truth_weight: float = 0.0
     """Weight of `|y_gt - y_stu|_1` (or of the latents', where the student writes latents)."""
     real: RealImage = "teacher"
-    """What the discriminator is shown as real."""
-    fit_crops: int = 0
-    """Crops to fit the replaced end of the UNet to by least squares before training. 0: fresh random (or, for
-    `conv_out` in the residual form, zero) weights."""
+    """What the discriminator is shown as real, and what the perceptual and the pattern's losses compare with."""
+    fit_crops: int = 512
+    """Crops to which the UNet's ends are fitted by least squares before training: both in `adc`, `conv_out` in `pix`.
+    0: a replaced end begins with fresh random (or, for `conv_out` in the residual form, zero) weights."""
     target_cache: Path | None = None
     """Folder where the teacher's targets are kept between runs (`training.teacher_cache`). None: computed each time."""
 
@@ -321,6 +324,14 @@ class PixConfig(AdversarialConfig):
     mfs_weight: float = 0.1
     """Lambda 3 of the paper."""
     mfs_radius: int = 1
+    mfs_sided: Literal["both", "above"] = "both"
+    """Whether MFS counts amplitudes that differ from the reference's, as in the paper, or only those above them: a
+    student that is too smooth pleases the first by writing a pattern, and gains nothing from the second."""
+    harmonics_weight: float = 0.0
+    """Weight of the squared error in MFS's bins (`training.losses.harmonics_loss`), as in the autoencoder's stage."""
+    shift_weight: float = 0.0
+    """Weight of the L1 distance between the results of the same picture at two offsets to the 8-pixel grid
+    (`training.losses.shift_loss`); costs one more forward pass."""
     finish_crops: int = 0
     """Crops to which `conv_out` is fitted once more by least squares when training ends, near where it stands: takes
     out the 8-pixel pattern that noisy steps leave. 0: not."""
@@ -392,7 +403,6 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             model="sd21",
             pixel_crop_px=256,
             backbone="base",
-            discriminator_learning_rate=1e-5,
             score="cid",
             fake_learning_rate=1e-5,
             lora_rank=64,
@@ -402,9 +412,14 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
     },
     "adc": {
         "mini": AdcConfig(
-            preset="mini", truth_weight=0.5, fit_crops=256, pattern_tokens=7, loop=_mini(1000, learning_rate=3e-4)
+            preset="mini",
+            truth_weight=0.5,
+            real="truth",
+            fit_crops=256,
+            pattern_tokens=7,
+            loop=_mini(1000, learning_rate=3e-4),
         ),
-        "sd21": AdcConfig(preset="sd21", model="sd21", discriminator_learning_rate=1e-5, data=_SD21_DATA, loop=_sd21()),
+        "sd21": AdcConfig(preset="sd21", model="sd21", data=_SD21_DATA, loop=_sd21()),
     },
     "finest": {
         "mini": FinestConfig(
@@ -419,7 +434,6 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             backbone="adc",
             truth_weight=2.0,
             real="truth",
-            fit_crops=512,
             finish_crops=1024,
             padded_probability=0.5,
             pattern_tokens=7,
@@ -430,7 +444,6 @@ PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
             model="sd21",
             backbone="adc",
             perceptual="lpips-vgg",
-            discriminator_learning_rate=1e-5,
             data=_SD21_DATA,
             loop=_sd21(),
         ),

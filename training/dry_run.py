@@ -34,6 +34,7 @@ from training.config import (
 )
 from training.discriminator import DiscriminatorHeads, FrozenFeatures
 from training.finest import Finest
+from training.leastsquares import fit_bytes
 from training.losses import discriminator_loss, generator_loss, l1_loss, randpad
 from training.perceptual import EncoderFeatureLoss
 from training.scores import Denoiser, ScoreDistillation
@@ -59,6 +60,8 @@ class Estimate:
     """Activations that the student's backward pass needs, for the whole batch."""
     flops: int
     """Operations of one micro-step, forward and backward, 2 a multiply-add."""
+    fit_bytes: int = 0
+    """What the largest least-squares fit of an end of the UNet takes before training, on the student's device."""
 
 
 def describe(config: StageConfig, stage: str) -> str:
@@ -81,12 +84,30 @@ def describe(config: StageConfig, stage: str) -> str:
             f"memory         {total / GIBIBYTE:.1f} GiB a process, without sharding: "
             f"{estimate.state_bytes / GIBIBYTE:.1f} weights, gradients, optimisers, average; "
             f"{estimate.kept_bytes / GIBIBYTE:.1f} activations (an estimate; libraries and fragments come on top)",
+            *_describe_fit(config, estimate),
             f"speed          about {images_per_s:.3g} images/s, {seconds / 3600:.1f} hours on one such device, if a "
             f"step reaches {SHARE_OF_PEAK:.0%} of the {flops_per_s / SHARE_OF_PEAK / 1e12:.2g} TFLOP/s that a matrix "
             f"product reaches here ({device}, {loop.mixed_precision if loop.mixed_precision != 'no' else 'fp32'})",
             "dry run: nothing was loaded, trained or written",
         ]
     )
+
+
+def _describe_fit(config: StageConfig, estimate: Estimate) -> list[str]:
+    if not estimate.fit_bytes:
+        return []
+    crops = config.fit_crops if isinstance(config, AdversarialConfig) else 0
+    return [
+        f"fit            {crops:,} crops before the first step; its sums take {estimate.fit_bytes / GIBIBYTE:.2f} GiB"
+    ]
+
+
+def _fit_bytes(config: StageConfig, stage: str, student: Any) -> int:
+    """Of the ends that the stage fits: both of GenDR-Adc, the last layer of GenDR-Pix."""
+    if not isinstance(config, AdversarialConfig) or not config.fit_crops or bool(getattr(config, "start", "")):
+        return 0
+    ends = [student.conv_in, student.conv_out] if stage == "adc" else [student.conv_out]
+    return max(fit_bytes(conv.in_channels, conv.out_channels) for conv in ends)
 
 
 def estimate_step(config: StageConfig, stage: str) -> Estimate:
@@ -120,6 +141,7 @@ def estimate_step(config: StageConfig, stage: str) -> Estimate:
         state_bytes=state,
         kept_bytes=kept.total + kept.largest_recomputed,
         flops=counter.get_total_flops(),
+        fit_bytes=_fit_bytes(config, stage, models["student"]),
     )
 
 
@@ -187,7 +209,7 @@ def _teacher_step(config: TeacherConfig, spec: ModelSpec, dtype: torch.dtype, ke
 
 def _base_terms(
     config: TeacherConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept, models: dict[str, nn.Module]
-) -> tuple[Callable[[Tensor], Tensor] | None, ScoreDistillation | None]:
+) -> tuple[Callable[[Tensor], list[Tensor]] | None, ScoreDistillation | None]:
     """The discriminator and the score distillation that the teacher's settings ask for; adds their models."""
     judge = scores = None
     if config.backbone == "none" and config.score == "none":
@@ -208,13 +230,13 @@ def _base_terms(
 
 def _judge(
     config: JudgedConfig, seen: Any, spec: ModelSpec, dtype: torch.dtype, models: dict[str, nn.Module]
-) -> Callable[[Tensor], Tensor]:
+) -> Callable[[Tensor], list[Tensor]]:
     """Hidden maps => the judgements of heads on `seen`'s features; adds the heads to the models."""
     features = FrozenFeatures(seen, _prompt(spec, dtype), spec.timestep)
     heads = models["heads"] = DiscriminatorHeads(features.channels, config.head_channels)
 
-    def judge(hidden: Tensor) -> Tensor:
-        judgements: Tensor = heads(features(hidden))
+    def judge(hidden: Tensor) -> list[Tensor]:
+        judgements: list[Tensor] = heads(features(hidden))
         return judgements
 
     return judge
@@ -236,7 +258,7 @@ def _distillation_step(
         kept.watch_checkpoints(seen)
     judge = _judge(config, seen, spec, dtype, models)
 
-    def logits(result: Tensor) -> Tensor:
+    def logits(result: Tensor) -> list[Tensor]:
         if stage == "pix":
             shifted = randpad(result, [(3, 5)] * len(result))
             result = (grid if config.backbone == "adc" else latents).encode(shifted)
@@ -247,10 +269,17 @@ def _distillation_step(
         target = latents.decode(target) if stage == "pix" else target
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
     form = spec.forms[STUDENTS[stage]]
+
+    def student(x: Tensor) -> Tensor:
+        result = predict(unet, grid.encode(x), prompt, timestep=spec.timestep, form=form)
+        return grid.decode(result) if stage == "pix" else result
+
     with kept.counted():
-        result = predict(unet, grid.encode(pixels), prompt, timestep=spec.timestep, form=form)
-        result = grid.decode(result) if stage == "pix" else result
+        result = student(pixels)
         loss = l1_loss(result, target)
+        if isinstance(config, PixConfig) and config.shift_weight:
+            with torch.no_grad():
+                student(randpad(pixels, [(3, 5)] * len(pixels)))
         if adversarial:
             loss = loss + generator_loss(logits(result))
         if isinstance(config, PixConfig) and config.perceptual != "none":

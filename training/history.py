@@ -87,6 +87,8 @@ def describe_losses(settings: Mapping[str, Any]) -> str:
         weights.pop("perceptual", None)
     elif "perceptual" in weights:
         weights[f"perceptual ({settings['perceptual']})"] = weights.pop("perceptual")
+    if settings.get("mfs_sided") == "above" and "mfs" in weights:
+        weights["mfs (above alone)"] = weights.pop("mfs")
     if settings.get("score", "none") == "none":
         weights.pop("score", None)
     else:

@@ -1,12 +1,14 @@
 """The losses of arXiv 2602.10630 as pure functions: tensors in, a scalar out. Means throughout.
 
-Pictures are (B, 3, H, W) float in [-1, 1]; latents (B, C, h, w); logits any shape.
+Pictures are (B, 3, H, W) float in [-1, 1]; latents (B, C, h, w); logits, one tensor a head of the discriminator,
+(B, ...) each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,17 +25,21 @@ def l1_loss(student: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(student, target)
 
 
-def generator_loss(fake_logits: Tensor, weights: Tensor | None = None) -> Tensor:
+def generator_loss(fake_logits: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
     """`softplus(-Disc(y_stu))`: the non-saturating logistic loss of the generator.
 
-    `weights` (B,) weighs the samples; the mean is over all of the batch, so that it splits over processes.
+    The mean over each head's logits, then over the heads: one of many places does not outvote the others. `weights`
+    (B,) weighs the samples; the mean is over all of the batch, so that it splits over processes.
     """
-    return _weighted_mean(F.softplus(-fake_logits), weights)
+    return torch.stack([_weighted_mean(F.softplus(-fake), weights) for fake in fake_logits]).mean()
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, weights: Tensor | None = None) -> Tensor:
-    """`softplus(-Disc(real)) + softplus(Disc(fake))`: the logistic loss of the discriminator; `weights` as above."""
-    return _weighted_mean(F.softplus(-real_logits) + F.softplus(fake_logits), weights)
+def discriminator_loss(
+    real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor], weights: Tensor | None = None
+) -> Tensor:
+    """`softplus(-Disc(real)) + softplus(Disc(fake))`: the logistic loss of the discriminator; means as above."""
+    pairs = zip(real_logits, fake_logits, strict=True)
+    return torch.stack([_weighted_mean(F.softplus(-real) + F.softplus(fake), weights) for real, fake in pairs]).mean()
 
 
 def positives(negative: Tensor, negative_probability: float) -> Tensor:
@@ -112,6 +118,19 @@ def through_padding(
     return unpad(student(randpad(x, padding)), padding, *x.shape[-2:])
 
 
+def shift_loss(student: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, indices: Sequence[int], seed: int) -> Tensor:
+    """`|y - crop(student(pad(x, p)))|_1`: how far a student's result depends on where the 8-pixel grid lies.
+
+    `y` (B, 3, H, W) is what the student made of `x`; p is one offset a sample (`draw_offsets`, stream 6). The second
+    result has no gradient: it costs a forward pass and keeps no activations. Over the steps its grid lies everywhere,
+    so `y` is drawn to the mean over all offsets, in which no pattern of the grid is left. Not part of the paper.
+    """
+    offsets = draw_offsets(indices, seed, 6)
+    with torch.no_grad():
+        shifted = unpad(student(randpad(x, offsets)), offsets, *x.shape[-2:])
+    return l1_loss(y, shifted.to(y.dtype))
+
+
 @lru_cache(maxsize=16)
 def harmonics_mask(height: int, width: int, radius: int) -> Tensor:
     """(H, W) bool: FFT bins within Chebyshev distance `radius`, wrapping, of an 8-pixel pattern's harmonics.
@@ -131,15 +150,18 @@ def harmonics_mask(height: int, width: int, radius: int) -> Tensor:
     return mask
 
 
-def mfs_loss(student: Tensor, teacher: Tensor, radius: int = 1) -> Tensor:
+def mfs_loss(student: Tensor, teacher: Tensor, radius: int = 1, sided: Literal["both", "above"] = "both") -> Tensor:
     """Masked Fourier space loss: `| M * (|F(y_stu)| - |F(y_tea)|) |_1`, mean over the mask's bins.
 
-    F is the orthonormal FFT of each channel, M the bins of an 8-pixel pattern (`harmonics_mask`). Raises ValueError
-    unless H and W are multiples of 8. Computed in float32 whatever the input.
+    F is the orthonormal FFT of each channel, M the bins of an 8-pixel pattern (`harmonics_mask`). With `sided` "above"
+    only what the student has too much of counts, `relu(|F(y_stu)| - |F(y_tea)|)`: a student that is too smooth gains
+    nothing by a pattern. That is not part of the paper. Raises ValueError unless H and W are multiples of 8. Computed
+    in float32 whatever the input.
     """
     mask = harmonics_mask(student.shape[-2], student.shape[-1], radius).to(student.device)
     spectra = [torch.fft.fft2(y.float(), norm="ortho").abs()[..., mask] for y in (student, teacher)]
-    return F.l1_loss(spectra[0], spectra[1])
+    difference = spectra[0] - spectra[1]
+    return (F.relu(difference) if sided == "above" else difference.abs()).mean()
 
 
 def harmonics_loss(student: Tensor, target: Tensor, radius: int = 1) -> Tensor:

@@ -1,12 +1,12 @@
-"""The terms of the stage `pix` that look at pictures as a viewer does: the perceptual and the adversarial one.
+"""The terms of the stage `pix` beside the distances: against a pattern, the perceptual and the adversarial one.
 
-Both see them behind RandPad, real and student's at offsets of their own, so that neither can be pleased by place in
-the grid of 8 pixels (arXiv 2602.10630).
+The last two see pictures behind RandPad, real and student's at offsets of their own, so that neither can be pleased by
+place in the grid of 8 pixels (arXiv 2602.10630).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from gendrpix.specs import Offset
 from training.config import PixConfig
-from training.discriminator import DiscriminatorHeads
-from training.losses import discriminator_loss, draw_offsets, draw_zoom, generator_loss, randpad, zoomed
+from training.discriminator import Discriminator
+from training.losses import draw_offsets, draw_zoom, harmonics_loss, mfs_loss, randpad, shift_loss, zoomed
 from training.perceptual import PerceptualLoss
-from training.run import Run, keep_trainable
+from training.run import Run
 
 Maps = Callable[[Tensor], list[Tensor]]
 """Pictures, (B, 3, H, W) in [-1, 1], sides multiples of 8 => feature maps of several depths."""
@@ -33,6 +33,26 @@ class Shown(NamedTuple):
     """(B,) bool: the samples that the perceptual term compares."""
     weights: Tensor
     """(B,) with which the discriminator sees them."""
+
+
+def pattern_terms(config: PixConfig, y: Tensor, reference: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """L_F and the squared error in its bins: the weighted sum for the student's pictures `y`, and each term."""
+    mfs = mfs_loss(y, reference, config.mfs_radius, config.mfs_sided)
+    loss, terms = config.mfs_weight * mfs, {"mfs": mfs.detach()}
+    if config.harmonics_weight:
+        harmonics = harmonics_loss(y, reference, config.mfs_radius)
+        loss, terms["harmonics"] = loss + config.harmonics_weight * harmonics, harmonics.detach()
+    return loss, terms
+
+
+def shift_term(
+    config: PixConfig, student: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, indices: Sequence[int]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted `shift_loss` of the student's pictures `y` of `x`, and the term; nothing where it has no weight."""
+    if not config.shift_weight:
+        return y.new_zeros(()), {}
+    shift = shift_loss(student, x, y, indices, config.loop.seed)
+    return config.shift_weight * shift, {"shift": shift.detach()}
 
 
 class PictureTerms:
@@ -57,52 +77,49 @@ class PictureTerms:
         """What a checkpoint must hold: the heads and their optimiser, where there is a discriminator."""
         if self.maps is None:
             return
-        self.heads = DiscriminatorHeads(list(channels), config.head_channels).to(run.accelerator.device)
-        self.optimizer = torch.optim.AdamW(
-            self.heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
-        )
-        self.states = [self.heads, self.optimizer]
+        self.judge = Discriminator(config, run, channels)
+        self.states = self.judge.states
+
+    def whiten(self, batches: Iterable[dict[str, Tensor]]) -> None:
+        """Whiten the discriminator's features by samples' true pictures, seen as real ones are."""
+        if self.maps is not None:
+            self.judge.whiten(self._shifted_maps(b["hq"], b["index"].tolist(), 2) for b in batches)
 
     def generator(self, y: Tensor, reference: Tensor, shown: Shown) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum for the student's pictures `y`, and each term."""
         config, seed = self.config, self.run.config.loop.seed
         loss, terms = y.new_zeros(()), {}
         if self.perceptual_loss is not None:
-            zoom, offsets = draw_zoom(shown.step, seed, config.perceptual_zoom), self._offsets(shown, 1)
+            zoom, offsets = draw_zoom(shown.step, seed, config.perceptual_zoom), self._offsets(shown.indices, 1)
             compared = (torch.where(shown.felt[:, None, None, None], y, reference), reference)
             perceptual = self.perceptual_loss(*(zoomed(randpad(each, offsets), zoom) for each in compared))
             loss = loss + config.perceptual_weight * perceptual
             terms["perceptual"] = perceptual.detach()
         if self._judges(shown.step):
-            keep_trainable(self.heads, trainable=False)
-            maps = self._shifted_maps(y, shown, 1)
-            fooled = generator_loss(self.heads(maps), shown.weights)
+            maps = self._shifted_maps(y, shown.indices, 1)
+            fooled = self.judge.fooled(maps, shown.weights)
             self._fake_maps = [one.detach() for one in maps]
             loss = loss + config.adversarial_weight * fooled
             terms["generator"] = fooled.detach()
         return loss, terms
 
     def discriminator(self, real: Tensor, shown: Shown) -> dict[str, Tensor]:
-        """One step of the heads on `real` pictures and on the student's that `generator` has seen; its term."""
+        """One step of the heads on `real` pictures and on the student's that `generator` has seen; its terms."""
         if not self._judges(shown.step):
             return {}
-        keep_trainable(self.heads, trainable=True)
         with torch.no_grad():
-            real_maps = self._shifted_maps(real, shown, 2)
-        judgement = discriminator_loss(self.heads(real_maps), self.heads(self._fake_maps), shown.weights)
-        rate = self.config.discriminator_learning_rate
-        self.run.update_replica(judgement, self.optimizer, self.heads.parameters(), rate, shown.step)
-        return {"discriminator": judgement.detach()}
+            real_maps = self._shifted_maps(real, shown.indices, 2)
+        return self.judge.learn(real_maps, self._fake_maps, shown.weights, shown.step)
 
     def _judges(self, step: int) -> bool:
         return self.maps is not None and step >= self.config.adversarial_start
 
-    def _shifted_maps(self, y: Tensor, shown: Shown, stream: int) -> list[Tensor]:
+    def _shifted_maps(self, y: Tensor, indices: Sequence[int], stream: int) -> list[Tensor]:
         assert self.maps is not None
-        return self.maps(randpad(y, self._offsets(shown, stream)))
+        return self.maps(randpad(y, self._offsets(indices, stream)))
 
-    def _offsets(self, shown: Shown, stream: int) -> list[Offset]:
+    def _offsets(self, indices: Sequence[int], stream: int) -> list[Offset]:
         """RandPad's, of stream 1 for the student's pictures and 2 for the real ones."""
         if not self.config.randpad:
-            return [(0, 0)] * len(shown.indices)
-        return draw_offsets(shown.indices, self.run.config.loop.seed, stream)
+            return [(0, 0)] * len(indices)
+        return draw_offsets(indices, self.run.config.loop.seed, stream)

@@ -28,11 +28,12 @@ from training.checkpoint import export, finished, load_trained
 from training.config import PixConfig
 from training.data import sample_batches
 from training.discriminator import FrozenFeatures
+from training.ends import fitting_batches
 from training.finest import share_gradients
 from training.leastsquares import fit_conv_out
-from training.losses import l1_loss, mfs_loss, positives, through_padding
+from training.losses import l1_loss, positives, through_padding
 from training.perceptual import build_perceptual_loss
-from training.picture_terms import PictureTerms, Shown
+from training.picture_terms import PictureTerms, Shown, pattern_terms, shift_term
 from training.run import Run, keep_trainable
 from training.teacher_cache import open_targets
 from training.validation import open_samples, validate
@@ -84,7 +85,7 @@ def train(config: PixConfig) -> Path:
 
     def wanted(start: int, count: int) -> Iterator[Tensor]:
         """Run the student on samples, yielding what its `conv_out` should have given: the truth, where it counts."""
-        for batch in sample_batches(crops, count, device, start=start):
+        for batch in fitting_batches("pix: conv_out", crops, count, device, start=start, quiet=run.quiet):
             x, negative = batch["lq"], batch["negative"]
             student(x, prompts[negative.long()])
             target = batch["hq"] if config.truth_weight else batch["taught"] if "taught" in batch else teach(x)
@@ -115,6 +116,7 @@ def train(config: PixConfig) -> Path:
     perceptual_loss = build_perceptual_loss(config.perceptual, teacher.vae, device)
     judging = judged_maps if config.backbone != "none" else None
     picture_terms = PictureTerms(config, run, perceptual_loss, judging, features.channels)
+    picture_terms.whiten(sample_batches(crops, config.whitening_crops, device))
 
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
@@ -146,9 +148,10 @@ def train(config: PixConfig) -> Path:
             ).float()
             distill, truth = l1_loss(y_student, y_teacher), l1_loss(y_student, y_truth)
             reference = y_truth if config.real == "truth" else y_teacher
-            mfs = mfs_loss(y_student, reference, config.mfs_radius)
-            loss = config.distill_weight * distill + config.truth_weight * truth + config.mfs_weight * mfs
-            terms = {"distill": distill.detach(), "truth": truth.detach(), "mfs": mfs.detach()}
+            by_pattern, pattern = pattern_terms(config, y_student, reference)
+            by_shift, shifted = shift_term(config, restore, batch["lq"], y_student, indices)
+            loss = config.distill_weight * distill + config.truth_weight * truth + by_pattern + by_shift
+            terms = {"distill": distill.detach(), "truth": truth.detach(), **pattern, **shifted}
             felt = ~negative if config.negative_target == "truth" else torch.ones_like(negative)
             shown = Shown(step, indices, felt, positives(negative, config.data.negative_probability))
             by_sight, seen_terms = picture_terms.generator(y_student, reference, shown)

@@ -270,13 +270,18 @@ class Run:
 
     # Reporting -----------------------------------------------------------------------------------------------------
 
+    @property
+    def quiet(self) -> bool:
+        """Whether this process shows no progress: all but the main one."""
+        return not self.accelerator.is_main_process
+
     def progress(self, start_step: int) -> tqdm[Any]:
         """A bar over the steps; shows the loss terms given to `report`, and images a second through its rate."""
         return tqdm(
             initial=start_step,
             total=self.config.loop.steps,
             desc=self.stage,
-            disable=not self.accelerator.is_main_process,
+            disable=self.quiet,
             mininterval=10,
             dynamic_ncols=True,
         )
@@ -284,7 +289,7 @@ class Run:
     def report(self, bar: tqdm[Any], step: int, terms: Mapping[str, Tensor | float]) -> None:
         """Advance the bar and, every ten steps, show and track the terms and the share of time spent waiting for data.
 
-        The terms are this process's.
+        The terms are this process's. Those with a "/" in their names are tracked and not shown.
         """
         bar.update(1)
         if step % 10 and step != self.config.loop.steps:
@@ -295,7 +300,8 @@ class Run:
         now = time.perf_counter()
         waiting = self._waited_s / max(1e-9, now - self._reported_at)
         self._waited_s, self._reported_at = 0.0, now
-        bar.set_postfix_str(" ".join(f"{k}={v:.4g}" for k, v in values.items()) + f" {images:.1f} img/s")
+        shown = " ".join(f"{name}={value:.4g}" for name, value in values.items() if "/" not in name)
+        bar.set_postfix_str(f"{shown} {images:.1f} img/s")
         self.accelerator.log({**values, "images_per_second": images, "share_waiting_for_data": waiting}, step=step)
 
     def finish(self) -> None:

@@ -25,9 +25,9 @@ from training.body import take_body
 from training.checkpoint import export, finished, load_trained, load_trained_autoencoder
 from training.config import TeacherConfig
 from training.data import sample_batches
-from training.discriminator import DiscriminatorHeads, FrozenFeatures
+from training.discriminator import Discriminator, FrozenFeatures
 from training.identity import start_as_identity
-from training.losses import discriminator_loss, generator_loss, l1_loss, positives
+from training.losses import l1_loss, positives
 from training.run import Run, keep_trainable
 from training.scores import ScoreDistillation
 from training.validation import open_samples, validate
@@ -77,7 +77,9 @@ def train(config: TeacherConfig) -> Path:
     if adversarial:
         assert base is not None
         features = FrozenFeatures(base.unet, prompts[:1], spec.timestep)
-        heads = DiscriminatorHeads(features.channels, config.head_channels).to(device)
+        judge = Discriminator(config, run, features.channels)
+        begun = sample_batches(crops, config.whitening_crops, device)
+        judge.whiten(features(codec.encode(b["hq"])) for b in begun)
         if loop.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
     if scored:
@@ -93,10 +95,7 @@ def train(config: TeacherConfig) -> Path:
     unet, optimizer = accelerator.prepare(unet, optimizer)
     accelerator.register_for_checkpointing(ema)
     if adversarial:
-        heads_optimizer = torch.optim.AdamW(
-            heads.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.99), weight_decay=0.0
-        )
-        accelerator.register_for_checkpointing(heads, heads_optimizer)
+        accelerator.register_for_checkpointing(*judge.states)
     if scored:
         accelerator.register_for_checkpointing(scores.fake, scores.optimizer)
 
@@ -126,8 +125,7 @@ def train(config: TeacherConfig) -> Path:
                 terms["pixel"] = pixel.detach()
             judged = adversarial and step >= config.adversarial_start
             if judged:
-                keep_trainable(heads, trainable=False)
-                fooled = generator_loss(heads(features(z)), shown)
+                fooled = judge.fooled(features(z), shown)
                 loss = loss + config.adversarial_weight * fooled
                 terms["generator"] = fooled.detach()
             if scored:
@@ -138,13 +136,9 @@ def train(config: TeacherConfig) -> Path:
 
             # Discriminator phase
             if judged:
-                keep_trainable(heads, trainable=True)
                 with torch.no_grad():
                     maps = [features(latents) for latents in (z_target, z.detach())]
-                judgement = discriminator_loss(heads(maps[0]), heads(maps[1]), shown)
-                terms["discriminator"] = judgement.detach()
-                rate = config.discriminator_learning_rate
-                run.update_replica(judgement, heads_optimizer, heads.parameters(), rate, step)
+                terms |= judge.learn(maps[0], maps[1], shown, step)
 
             # Fake-score phase
             if scored:

@@ -45,9 +45,18 @@ def stage_words(stage: str, family: Path, photos: Path, run: Path, *, steps: int
     if stage in ("base", "teacher"):
         words += ["--autoencoder", str(family / "autoencoder")]
     if stage == "teacher":
-        words += ["--pixel-crop-px", "16", "--head-channels", "8"]
+        words += ["--pixel-crop-px", "16", "--head-channels", "8", "--whitening-crops", "4"]
     if stage in ("adc", "pix"):
-        words += ["--teacher", str(family / "gendr"), "--head-channels", "8", "--fit-crops", "4"]
+        words += [
+            "--teacher",
+            str(family / "gendr"),
+            "--head-channels",
+            "8",
+            "--fit-crops",
+            "4",
+            "--whitening-crops",
+            "4",
+        ]
     if stage == "pix":
         words += ["--adc", str(family / "gendr-adc"), "--finish-crops", "4"]
     return words

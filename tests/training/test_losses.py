@@ -19,6 +19,7 @@ from training.losses import (
     l1_loss,
     mfs_loss,
     randpad,
+    shift_loss,
     through_padding,
     unpad,
     zoomed,
@@ -38,9 +39,9 @@ def test_logistic_losses_match_hand_computed_values() -> None:
         return math.log1p(math.exp(x))
 
     real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
-    assert generator_loss(fake).item() == pytest.approx((softplus(-0.5) + softplus(3.0)) / 2, rel=1e-6)
+    assert generator_loss([fake]).item() == pytest.approx((softplus(-0.5) + softplus(3.0)) / 2, rel=1e-6)
     expected = (softplus(-2.0) + softplus(1.0)) / 2 + (softplus(0.5) + softplus(-3.0)) / 2
-    assert discriminator_loss(real, fake).item() == pytest.approx(expected, rel=1e-6)
+    assert discriminator_loss([real], [fake]).item() == pytest.approx(expected, rel=1e-6)
 
 
 def numpy_mfs(student: np.ndarray, teacher: np.ndarray, radius: int) -> float:
@@ -87,6 +88,18 @@ def test_harmonics_loss_matches_numpy_and_no_pattern_pleases_it() -> None:
         "MFS is pleased by a pattern that a smooth picture gets"
     )
     assert harmonics_loss(patterned, sharp) > harmonics_loss(smooth, sharp)
+
+
+def test_one_sided_mfs_pays_no_smooth_student_for_a_pattern() -> None:
+    sharp = random_pictures(1, 64, 64)
+    pattern = (0.15 * torch.rand(8, 8, generator=torch.Generator().manual_seed(3))).repeat(8, 8)
+    smooth = 0.2 * sharp
+    assert mfs_loss(smooth, sharp, sided="above") == 0 < mfs_loss(smooth, sharp)
+    assert mfs_loss(smooth + 5 * pattern, sharp, sided="above") > 0.01
+    assert mfs_loss(sharp + pattern, sharp, sided="above") > 0
+    a, b = random_pictures(seed=1), random_pictures(seed=2)
+    halves = mfs_loss(a, b, sided="above") + mfs_loss(b, a, sided="above")
+    torch.testing.assert_close(halves, mfs_loss(a, b))
 
 
 def test_mfs_mask_leaves_the_mean_brightness_out() -> None:
@@ -158,6 +171,39 @@ def test_a_student_sees_the_padded_pictures_and_is_judged_unpadded(probability: 
 
     assert torch.equal(through_padding(student, y, 5, [10, 11], 0, probability), -y)
     assert torch.equal(seen[0], randpad(y, draw_offsets([10, 11], 0, 5)) if probability else y)
+
+
+def grid_bound(x: torch.Tensor) -> torch.Tensor:
+    """A restorer that writes at one place of every patch of 8 pixels."""
+    pattern = torch.zeros(8, 8)
+    pattern[2, 5] = 0.5
+    return x + pattern.repeat(x.shape[-2] // 8, x.shape[-1] // 8)
+
+
+def test_shift_loss_is_zero_where_the_grid_has_no_say() -> None:
+    x = random_pictures()
+    for student in (lambda given: given, lambda given: 0.5 * given - 0.1):
+        assert shift_loss(student, x, student(x), [3, 4], 0) == 0
+    y = grid_bound(x)
+    offsets = draw_offsets([3, 4], 0, 6)
+    assert all(offset != (0, 0) for offset in offsets), "at no offset the two results are one"
+    assert shift_loss(grid_bound, x, y, [3, 4], 0).item() == pytest.approx(
+        2 * 0.5 / 64
+    )  # here one place, there another
+    assert shift_loss(grid_bound, x, y, [3, 4], 0) == shift_loss(grid_bound, x, y, [3, 4], 0)
+
+
+def test_shift_loss_has_a_gradient_through_the_first_result_alone() -> None:
+    x, strength = random_pictures(), torch.tensor(1.0, requires_grad=True)
+    seen: list[bool] = []
+
+    def student(given: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.is_grad_enabled())
+        return given + strength * (grid_bound(given) - given)
+
+    shift_loss(student, x, student(x), [3, 4], 0).backward()
+    assert seen == [True, False]
+    assert strength.grad is not None and strength.grad > 0, "less of the pattern is better"
 
 
 def test_zoomed_takes_an_8_pixel_pattern_off_its_period() -> None:

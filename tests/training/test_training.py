@@ -150,6 +150,7 @@ def test_a_discriminator_on_the_starts_features(
         ["--backbone", "gendr", "--no-randpad", "--perceptual-zoom", "0.5", "1.0", "--padded-probability", "1"],
         ["--perceptual", "none", "--mfs-weight", "0", "--real", "teacher"],
         ["--distill-weight", "0", "--loop.ema-decay", "0"],
+        ["--mfs-sided", "above", "--harmonics-weight", "1", "--shift-weight", "1", "--loop.mixed-precision", "bf16"],
         ["--loop.gradient-checkpointing", "--loop.mixed-precision", "bf16"],
     ],
     ids=lambda options: " ".join(options),
