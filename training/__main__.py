@@ -24,6 +24,7 @@ TOOLS: Mapping[str, str] = {
     "draw": "DrawConfig",
     "evaluate": "EvaluateConfig",
     "interpolate": "InterpolateConfig",
+    "photos": "PhotosConfig",
     "preview": "PreviewConfig",
     "survey": "SurveyConfig",
 }
