@@ -25,6 +25,7 @@ TOOLS: Mapping[str, str] = {
     "evaluate": "EvaluateConfig",
     "interpolate": "InterpolateConfig",
     "judge": "JudgeConfig",
+    "photos": "PhotosConfig",
     "preview": "PreviewConfig",
     "survey": "SurveyConfig",
     "targets": "TargetsConfig",
