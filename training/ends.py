@@ -56,7 +56,7 @@ def begin_adc(teacher: GenDRPipeline, spec: ModelSpec) -> UNet2DConditionModel:
     share = {"epsilon": -sigma / alpha, "v": -sigma, "residual": 1.0, "direct": 1.0}[teacher.config.form]
     with torch.no_grad():
         unet.conv_out.weight.mul_(share)
-        unet.conv_out.bias.mul_(share)  # type: ignore[union-attr]
+        unet.conv_out.bias.mul_(share)
     attend_as(spec, unet)
     return unet
 
