@@ -104,7 +104,9 @@ def _describe_fit(config: StageConfig, estimate: Estimate) -> list[str]:
 
 def _fit_bytes(config: StageConfig, stage: str, student: Any) -> int:
     """Of the ends that the stage fits: both of GenDR-Adc, the last layer of GenDR-Pix."""
-    if not isinstance(config, AdversarialConfig) or not config.fit_crops or bool(getattr(config, "start", "")):
+    if not isinstance(config, AdversarialConfig) or not config.fit_crops:
+        return 0
+    if isinstance(config, PixConfig) and config.start:
         return 0
     ends = [student.conv_in, student.conv_out] if stage == "adc" else [student.conv_out]
     return max(fit_bytes(conv.in_channels, conv.out_channels) for conv in ends)
