@@ -17,29 +17,21 @@ def pattern_of(added: Tensor, tokens: int) -> Tensor:
 
     It is what `gendrpix.codecs.without_pattern` takes away over `tokens` x `tokens` patches.
     """
-    detail = added - _spread_over_patch(_patch_mean(added))
+    height, width = added.shape[-2:]
+    detail = added.reshape(3, PATCH**2, height, width)  # the colours are a batch of their own
+    detail = detail - detail.mean(dim=1, keepdim=True)
     wide = _repeated(detail, WIDER * tokens)
-    return wide + _repeated(detail - wide, tokens)
+    pattern = wide + _repeated(detail - wide, tokens)
+    return pattern.reshape(1, 3 * PATCH**2, height, width)
 
 
 def _repeated(detail: Tensor, tokens: int) -> Tensor:
-    """What the patches around each have in common beyond chance: (1, 192, h, w) => the same."""
+    """What the patches around each have in common beyond chance: (3, 64, h, w) => the same."""
     mean = _mean_around(detail, tokens)
-    energy = _patch_mean(mean * mean)  # of squares: a 64th of the sum, as is the variance
-    variance = (_mean_around(_patch_mean(detail * detail), tokens) - energy).clamp_min(0)
+    energy = (mean * mean).mean(dim=1, keepdim=True)  # (3, 1, h, w); a 64th of the sum, as is the variance
+    variance = (_mean_around((detail * detail).mean(dim=1, keepdim=True), tokens) - energy).clamp_min(0)
     by_chance = variance / _count_around(detail, tokens)
-    kept = (1 - by_chance / energy.clamp_min(TINY)).clamp_min(0)
-    return mean * _spread_over_patch(kept)
-
-
-def _patch_mean(maps: Tensor) -> Tensor:
-    """(1, 192, h, w) => (1, 3, h, w): the mean over a patch's 64 pixels, one a colour."""
-    return torch.cat([part.mean(dim=1, keepdim=True) for part in maps.split(PATCH**2, dim=1)], dim=1)
-
-
-def _spread_over_patch(maps: Tensor) -> Tensor:
-    """(1, 3, h, w) => (1, 192, h, w): a number for all of a patch's 64 pixels."""
-    return maps.repeat_interleave(PATCH**2, dim=1)
+    return mean * (1 - by_chance / energy.clamp_min(TINY)).clamp_min(0)
 
 
 def _mean_around(maps: Tensor, tokens: int) -> Tensor:
@@ -51,7 +43,7 @@ def _mean_around(maps: Tensor, tokens: int) -> Tensor:
 
 def _count_around(maps: Tensor, tokens: int) -> Tensor:
     """(1, 1, h, w): the numbers of positions that such a mean counts."""
-    inside = maps[:, :1] * 0 + 1
+    inside = maps[:1, :1] * 0 + 1
     reach = tokens // 2
     rows = F.avg_pool2d(inside, (tokens, 1), stride=1, padding=(reach, 0), count_include_pad=True) * tokens
     return F.avg_pool2d(rows, (1, tokens), stride=1, padding=(0, reach), count_include_pad=True) * tokens

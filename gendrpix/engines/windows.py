@@ -81,7 +81,7 @@ class WindowedAttention(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, height: int, width: int) -> Tensor:
         """(heads, N, d) queries, keys and values => (heads, N, d)."""
         if self.window is None:
-            return (query @ key.mT).softmax(dim=-1) @ value
+            return (query @ key.transpose(-2, -1)).softmax(dim=-1) @ value
         fits = (height * width <= (self.window + SLACK) ** 2) * 1  # a long strip of few positions is not cut either
         down, across = (1 + (1 - fits) * (windows_needed(size, self.window) - 1) for size in (height, width))
         rows = plan_windows(height, down, shifted=self.shifted, like=query)
@@ -99,14 +99,14 @@ class WindowedAttention(nn.Module):
         near_query, near_key, near_value = (
             maps.index_select(1, reads).reshape(heads, windows, own, -1) for maps in (query, key, value)
         )
-        scores = near_query @ near_key.mT  # (heads, windows, own, own)
+        scores = near_query @ near_key.transpose(-2, -1)  # (heads, windows, own, own)
         if self.sample is None:
             mixed = scores.softmax(dim=-1) @ near_value
         else:
             places = self._far_places(height, width)
             far_key, far_value = key.index_select(1, places), value.index_select(1, places)  # (heads, F, d)
             stands_for = ((height * width - own) * torch.ones(1, device=query.device) / self.num_far).clamp_min(1e-37).log()
-            far_scores = near_query.flatten(1, 2) @ far_key.mT + stands_for  # every query sees the same far keys
+            far_scores = near_query.flatten(1, 2) @ far_key.transpose(-2, -1) + stands_for  # every query sees the same far keys
             joint = torch.cat((scores, far_scores.reshape(heads, windows, own, self.num_far)), dim=-1).softmax(dim=-1)
             far = joint[..., -self.num_far:].flatten(1, 2) @ far_value
             mixed = joint[..., :-self.num_far] @ near_value + far.reshape(heads, windows, own, -1)
