@@ -1,4 +1,4 @@
-"""The command line: `python -m gendrpix restore | compare | bench | info`.
+"""The command line: `python -m gendrpix restore | compare | bench | export | info`.
 
 Libraries that take seconds to load are imported by the commands that need them, so that --help answers at once.
 Results go to standard output, sentences about what went wrong to standard error. Exit codes: 0 all done, 1 some
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendrpix.errors import quiet_about_pipes, sentence
-from gendrpix.options import Bench, Compare, Info, Restore, parse
+from gendrpix.options import Bench, Compare, Export, Info, Restore, parse
 from gendrpix.restoring import check_common, check_restore, describe_recipe, dtype_of
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return compare(command)
         if isinstance(command, Bench):
             return bench(command)
+        if isinstance(command, Export):
+            return export(command)
         return info(command)
     except KeyboardInterrupt:
         say("interrupted.")
@@ -149,6 +151,17 @@ def bench(options: Bench) -> int:
         result = benching.run_bench(plan, pick_device(options.device), say)
     bench_report.write_reports(result, options.output)
     print(bench_report.to_text(result))
+    return 0
+
+
+def export(options: Export) -> int:
+    """Write a restorer as files for another runtime and print their paths."""
+    from gendrpix.engines import export as exporting
+
+    with quiet_libraries():
+        paths = exporting.export(options)
+    for path in paths:
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

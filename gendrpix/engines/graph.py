@@ -101,15 +101,11 @@ class Restorer(nn.Module):
     guidance: PadCFG's omega with the two offsets; None for one unpadded pass.
     """
 
-    def __init__(
-        self, pipeline: RestorerPipeline, *, guidance: float | None, pos_pad: Offset, neg_pad: Offset
-    ) -> None:
+    def __init__(self, pipeline: RestorerPipeline, *, guidance: float | None, pos_pad: Offset, neg_pad: Offset) -> None:
         super().__init__()
         config = pipeline.config
         if pipeline.restorer.name != "gendr-pix":
-            raise ValueError(
-                f"{pipeline.restorer.label} has an autoencoder and cannot be exported; expected gendr-pix, which has none."
-            )
+            raise ValueError(f"{pipeline.restorer.label} has an autoencoder and cannot be exported; choose gendr-pix.")
         self.branches = plan_branches(guidance, pos_pad, neg_pad)
         prompts = pipeline.prompts.float()
         self.enlarge = Enlarge()
@@ -160,7 +156,7 @@ def plan_branches(guidance: float | None, pos_pad: Offset, neg_pad: Offset) -> t
 
 
 def fold_transformer(transformer: Any, prompts: Tensor) -> Transformer:
-    """A spatial transformer for export, its self-attention as `RestorerPipeline.set_attention("auto")` has chosen it."""
+    """A spatial transformer for export, its self-attention as `RestorerPipeline.set_attention` has chosen it."""
     blocks = []
     for block in transformer.transformer_blocks:
         kind = block.attn1.processor

@@ -11,13 +11,17 @@ from gendrpix.engines.graph import Branch, Level, Restorer, UNet
 from gendrpix.engines.layers import PromptAttention, Resnet, Transformer, TransformerBlock
 from gendrpix.engines.ncnn_layers import NcnnNetwork
 from gendrpix.engines.ncnn_windows import LONGEST, add_attention
-from gendrpix.engines.pattern import TINY
 from gendrpix.specs import PATCH
 
 REFLECT = 2
 """ncnn's `Padding` that mirrors."""
 INPUT, OUTPUT = "data", "output"
 """Names that Upscayl and Real-ESRGAN's programs look for."""
+
+LEVELS = 127.5
+"""Levels of 255 in a step of 1 between -1 and 1."""
+LEAST_ENERGY = 6.2e-5
+"""Squared levels; a pattern fainter than a hundredth of a level may stay. The smallest that 16 bits hold well."""
 
 
 def build_network(restorer: Restorer) -> NcnnNetwork:
@@ -133,10 +137,15 @@ def add_prompt_attention(net: NcnnNetwork, crossed: PromptAttention, x: str, row
 
 
 def add_pattern(net: NcnnNetwork, added: str, tokens: int) -> str:
-    """`gendrpix.engines.pattern.pattern_of`; a mean over a patch's pixels is a convolution of 1 x 1."""
-    detail = net.binary("sub", added, _spread(net, _patch_mean(net, added)))
+    """`gendrpix.engines.pattern.pattern_of`; a mean over a patch's pixels is a convolution of 1 x 1.
+
+    In levels of 255, whose squares neither overflow nor vanish where a GPU holds numbers in 16 bits.
+    """
+    levels = net.binary("mul", added, LEVELS)
+    detail = net.binary("sub", levels, _spread(net, _patch_mean(net, levels)))
     wide = _repeated(net, detail, WIDER * tokens)
-    return net.binary("add", wide, _repeated(net, net.binary("sub", detail, wide), tokens))
+    pattern = net.binary("add", wide, _repeated(net, net.binary("sub", detail, wide), tokens))
+    return net.binary("mul", pattern, 1 / LEVELS)
 
 
 def _repeated(net: NcnnNetwork, detail: str, tokens: int) -> str:
@@ -147,7 +156,7 @@ def _repeated(net: NcnnNetwork, detail: str, tokens: int) -> str:
     inside = net.binary("add", net.binary("mul", energy, 0.0), 1.0)
     count = net.binary("mul", _mean_around(net, inside, tokens, whole=True), float(tokens**2))
     by_chance = net.binary("div", variance, count)
-    share = net.binary("div", by_chance, net.binary("max", energy, TINY))
+    share = net.binary("div", by_chance, net.binary("max", energy, LEAST_ENERGY))
     kept = net.binary("max", net.binary("add", net.binary("mul", share, -1.0), 1.0), 0.0)
     return net.binary("mul", mean, _spread(net, kept))
 

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 MAGIC = 7767517
 """First line of a parameter file."""
+HALF_TAG, FLOAT_TAG = 0x01306B47.to_bytes(4, "little"), bytes(4)
+"""What stands before a convolution's weights in the file."""
 MAX_EXPRESSION = 240
 """Characters that ncnn reads of an expression."""
 BINARY = {"add": 0, "sub": 1, "mul": 2, "div": 3, "max": 4, "min": 5}
@@ -110,9 +111,14 @@ class NcnnNetwork:
         return self.add("MemoryData", [], settings)
 
     def _keep(self, values: Tensor, *, tagged: bool = False) -> None:
-        """Store numbers as float32; convolutions' weights have a tag of four zero bytes before them."""
-        numbers = values.detach().to(torch.float32).contiguous().numpy().astype("<f4")
-        self.weights.append((bytes(4) if tagged else b"") + np.ascontiguousarray(numbers).tobytes())
+        """Store numbers; convolutions' weights have a tag before them, and take half the space where that is exact."""
+        numbers = values.detach().float().contiguous().flatten()
+        halves = numbers.half()
+        if tagged and torch.equal(halves.float(), numbers):
+            content = halves.numpy().astype("<f2").tobytes()
+            self.weights.append(HALF_TAG + content + bytes(-len(content) % 4))
+            return
+        self.weights.append((FLOAT_TAG if tagged else b"") + numbers.numpy().astype("<f4").tobytes())
 
     # Arithmetic ----------------------------------------------------------------------------------------------------
 
@@ -164,10 +170,9 @@ class NcnnNetwork:
         lines = [str(MAGIC), f"{len(layers)} {blobs}"]
         for number, layer in enumerate(layers):
             settings = " ".join(f"{key}={_written(value)}" for key, value in layer.settings.items())
+            counts = f"{len(layer.inputs)} {len(layer.outputs)}"
             names = " ".join((*layer.inputs, *layer.outputs))
-            lines.append(
-                f"{layer.kind} {layer.kind.lower()}_{number} {len(layer.inputs)} {len(layer.outputs)} {names} {settings}".rstrip()
-            )
+            lines.append(f"{layer.kind} {layer.kind.lower()}_{number} {counts} {names} {settings}".rstrip())
         return "\n".join(lines) + "\n"
 
     def weight_bytes(self) -> bytes:

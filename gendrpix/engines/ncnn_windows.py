@@ -58,9 +58,7 @@ def add_attention(net: NcnnNetwork, attention: WindowedAttention, x: str, ramp: 
         stands_for = net.unary("log", net.binary("max", net.binary("div", rest, attention.num_far), 1e-37))
         joint = net.softmax(net.concat([net.binary("add", far_scores, stands_for), scores], 3), 3)
         far, near = net.slices(joint, [attention.num_far, -1], 3)
-        mixed = net.binary(
-            "add", net.add("MatMul", [near, value], {0: 0}), net.add("MatMul", [far, far_value], {0: 0})
-        )
+        mixed = net.binary("add", net.add("MatMul", [near, value], {0: 0}), net.add("MatMul", [far, far_value], {0: 0}))
     merged = net.reshape(net.add("Permute", [mixed], {0: H_D_W}), f"0w,0h,{channels}")
     written = net.add("GridSample", [merged, _writing_grid(net, rows, columns, own)], {0: 2, 1: 2, 2: 0, 3: 1})
     return net.linear(written, attention.out)
@@ -94,9 +92,7 @@ def _plan_axis(net: NcnnNetwork, attention: WindowedAttention, size: str, x: str
     window, shifted = attention.window, int(attention.shifted)
     assert window is not None
     many = f"*(-(2w,1),min(max(-({size},{window + SLACK}),0),1))"
-    needed_long = net.crop(
-        ramp, "0", f"+(1,*({many},-(//(+(*(2,{size}),{window}),{2 * window}),1)))", "0", [x, cut]
-    )
+    needed_long = net.crop(ramp, "0", f"+(1,*({many},-(//(+(*(2,{size}),{window}),{2 * window}),1)))", "0", [x, cut])
     half_long = net.crop(ramp, "0", f"+(1,*({shifted},min(-(1w,1),1)))", "0", [needed_long])
     count_long = net.crop(ramp, "0", "+(1w,-(2w,1))", "0", [needed_long, half_long])
     side_long = net.crop(ramp, "0", f"//(-(+({size},2w),1),2w)", "0", [x, needed_long])

@@ -105,11 +105,15 @@ class WindowedAttention(nn.Module):
         else:
             places = self._far_places(height, width)
             far_key, far_value = key.index_select(1, places), value.index_select(1, places)  # (heads, F, d)
-            stands_for = ((height * width - own) * torch.ones(1, device=query.device) / self.num_far).clamp_min(1e-37).log()
-            far_scores = near_query.flatten(1, 2) @ far_key.transpose(-2, -1) + stands_for  # every query sees the same far keys
+            stands_for = (
+                ((height * width - own) * torch.ones(1, device=query.device) / self.num_far).clamp_min(1e-37).log()
+            )
+            far_scores = (
+                near_query.flatten(1, 2) @ far_key.transpose(-2, -1) + stands_for
+            )  # every query sees the same far keys
             joint = torch.cat((scores, far_scores.reshape(heads, windows, own, self.num_far)), dim=-1).softmax(dim=-1)
-            far = joint[..., -self.num_far:].flatten(1, 2) @ far_value
-            mixed = joint[..., :-self.num_far] @ near_value + far.reshape(heads, windows, own, -1)
+            far = joint[..., -self.num_far :].flatten(1, 2) @ far_value
+            mixed = joint[..., : -self.num_far] @ near_value + far.reshape(heads, windows, own, -1)
         return mixed.flatten(1, 2).index_select(1, writes.flatten())
 
     def _far_places(self, height: int, width: int) -> Tensor:
