@@ -28,8 +28,7 @@ def seeded_pipeline(form: str = "residual", *, far: bool = True) -> RestorerPipe
 
 def seeded_restorer(pipeline: RestorerPipeline, guidance: float | None = None) -> Restorer:
     """The same as a graph."""
-    with torch.inference_mode():
-        return Restorer(pipeline, guidance=guidance, **PADS).eval()
+    return Restorer(pipeline, guidance=guidance, **PADS)
 
 
 def pictures() -> dict[str, Floats]:

@@ -54,8 +54,9 @@ def mirror(x: Tensor, axis: int, before: int, after: int) -> Tensor:
     picture has pixels.
     """
     size = x.shape[axis]
-    positions = torch.arange(before + size + after, device=x.device) - before
     period = 2 * (size - 1) + (size == 1) * 1  # 1 for an axis of one pixel, which repeats
-    folded = positions - torch.div(positions, period, rounding_mode="floor") * period
-    # Sizes are positive, so that `folded` is the remainder; beyond the last pixel it runs backwards.
-    return x.index_select(axis, torch.minimum(folded, (period - folded) % period))
+    # `before` whole periods more change nothing and leave no position negative.
+    positions = torch.arange(before + size + after, device=x.device) - before + before * period
+    folded = positions - torch.div(positions, period, rounding_mode="trunc") * period
+    # Beyond the last pixel the order runs backwards; a position at the start is its own mirror image.
+    return x.index_select(axis, torch.minimum(folded, period - folded))

@@ -78,13 +78,12 @@ def build_files(options: Export, metadata: Mapping[str, Any]) -> tuple[bytes, ..
     properties = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     pipeline = load_restorer(options.restorer, options.weights, dtype=torch.float32, speedups=())
     how: dict[str, Any] = {"guidance": options.guidance, "pos_pad": options.pos_pad, "neg_pad": options.neg_pad}
-    with torch.inference_mode():
-        restorer = Restorer(pipeline, **how).eval()
-        if options.format == "onnx":
-            return (onnx_file.build_onnx(restorer, properties),)
-        if options.format == "openvino":
-            return openvino_file.build_openvino(restorer, properties, calibration)
-        network = ncnn_file.build_network(restorer)
+    restorer = Restorer(pipeline, **how)
+    if options.format == "onnx":
+        return (onnx_file.build_onnx(restorer, properties),)
+    if options.format == "openvino":
+        return openvino_file.build_openvino(restorer, properties, calibration)
+    network = ncnn_file.build_network(restorer)
     description = json.dumps(metadata, indent=2) + "\n"
     return network.param_text().encode(), network.weight_bytes(), description.encode()
 

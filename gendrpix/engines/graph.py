@@ -98,9 +98,11 @@ class Restorer(nn.Module):
     """(1, 3, h, w) RGB in [0, 1] => (1, 3, 4 h, 4 w) in [0, 1], float32, any h and w.
 
     Equal to the pipeline's result at scale 4: enlarged, mirrored to multiples of 8, restored, cropped, clamped.
-    guidance: PadCFG's omega with the two offsets; None for one unpadded pass.
+    guidance: PadCFG's omega with the two offsets; None for one unpadded pass. The pipeline's UNet is in float32, and
+    stays as it is: most weights are shared with it.
     """
 
+    @torch.no_grad()
     def __init__(self, pipeline: RestorerPipeline, *, guidance: float | None, pos_pad: Offset, neg_pad: Offset) -> None:
         super().__init__()
         config = pipeline.config
@@ -109,7 +111,8 @@ class Restorer(nn.Module):
         self.branches = plan_branches(guidance, pos_pad, neg_pad)
         prompts = pipeline.prompts.float()
         self.enlarge = Enlarge()
-        self.unet = UNet(pipeline.unet.float(), prompts if guidance is not None else prompts[:1], config.timestep)
+        self.unet = UNet(pipeline.unet, prompts if guidance is not None else prompts[:1], config.timestep)
+        self.eval()
         self.form, self.timestep, self.pattern_tokens = config.form, int(config.timestep), int(config.pattern_tokens)
 
     def forward(self, picture: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def build_onnx(restorer: Restorer, metadata: Mapping[str, str]) -> bytes:
     """
     onnx = load_package("onnx", "The format onnx")
     content = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing is meant: torch.export refuses the remainders of sizes
         torch.onnx.export(
             restorer,
