@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from engines import assert_as_torch, pictures, seeded_pipeline, seeded_restorer, write_all
+from models import TINY
 from torch import nn
 
+from gendrpix import attention
 from gendrpix.engines.ncnn_file import build_network
 from gendrpix.engines.ncnn_layers import NcnnNetwork
 from gendrpix.engines.running import Runner, open_exported
@@ -41,6 +43,12 @@ def test_windows_without_far_keys(tmp_path: Path) -> None:
     assert_as_torch(opened(tmp_path, build_network(seeded_restorer(pipeline))), pipeline)
 
 
+def test_full_attention(tmp_path: Path) -> None:
+    pipeline = seeded_pipeline()
+    attention.set_attention(pipeline.unet, "full", TINY.window_tokens)
+    assert_as_torch(opened(tmp_path, build_network(seeded_restorer(pipeline))), pipeline)
+
+
 def test_order_and_kind_of_numbers_in_memory_change_nothing(run: Runner) -> None:
     """ncnn takes memory as it lies, whatever numpy says of strides and dtype."""
     picture = pictures()["26 x 38"]
@@ -56,6 +64,11 @@ def test_blobs_have_the_names_that_programs_look_for() -> None:
     assert lines[0] == "7767517"
     assert lines[2].split()[:1] + lines[2].split()[4:] == ["Input", "data"]
     assert lines[-1].split()[5] == "output"
+    read, made = set(), set()
+    for _, _, inputs, outputs, *names in map(str.split, lines[2:]):
+        read.update(names[: int(inputs)])
+        made.update(names[int(inputs) : int(inputs) + int(outputs)])
+    assert made - read == {"output"}, "a blob that nothing reads is a second output to ncnn"
 
 
 def test_other_forms_are_refused() -> None:

@@ -11,6 +11,7 @@ from gendrpix.engines.graph import Branch, Level, Restorer, UNet
 from gendrpix.engines.layers import PromptAttention, Resnet, Transformer, TransformerBlock
 from gendrpix.engines.ncnn_layers import NcnnNetwork
 from gendrpix.engines.ncnn_windows import LONGEST, add_attention
+from gendrpix.engines.windows import WindowedAttention
 from gendrpix.specs import PATCH
 
 REFLECT = 2
@@ -32,7 +33,8 @@ def build_network(restorer: Restorer) -> NcnnNetwork:
         )
     net = NcnnNetwork()
     picture = net.add("Input", [], {}, to=INPUT)
-    ramp = net.constant(torch.arange(LONGEST + 1, dtype=torch.float32))
+    windowed = any(isinstance(one, WindowedAttention) and one.window is not None for one in restorer.modules())
+    ramp = net.constant(torch.arange(LONGEST + 1, dtype=torch.float32)) if windowed else ""
     pixels = add_enlarge(net, restorer, picture)
     mixed = None
     for branch in restorer.branches:

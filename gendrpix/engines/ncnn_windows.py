@@ -47,12 +47,10 @@ def add_attention(net: NcnnNetwork, attention: WindowedAttention, x: str, ramp: 
     if attention.sample is None:
         mixed = net.add("MatMul", [net.softmax(scores, 3), value], {0: 0})
     else:
-        _, keys, values = net.slices(projected, [channels] * 3)
+        both = net.crop(projected, str(channels), str(3 * channels), "0")  # keys and values
         grid = net.constant(far_grid(attention.window, attention.sample))
-        far_key, far_value = (
-            _by_head(net, net.add("GridSample", [part, grid], {0: 2, 1: 2, 2: 0, 3: 1}), attention.heads)
-            for part in (keys, values)
-        )
+        sampled = net.add("GridSample", [both, grid], {0: 2, 1: 2, 2: 0, 3: 1})
+        far_key, far_value = (_by_head(net, part, attention.heads) for part in net.slices(sampled, [channels] * 2))
         far_scores = net.add("MatMul", [query, far_key], {0: 1})
         rest = net.binary("sub", net.binary("mul", rows.size, columns.size), own)
         stands_for = net.unary("log", net.binary("max", net.binary("div", rest, attention.num_far), 1e-37))
@@ -65,14 +63,15 @@ def add_attention(net: NcnnNetwork, attention: WindowedAttention, x: str, ramp: 
 
 
 def _full(net: NcnnNetwork, attention: WindowedAttention, projected: str, channels: int) -> str:
-    """Attention of all positions to all; queries keep their axes, so that no size has to be known."""
-    query, key, value = net.slices(projected, [channels] * 3)
-    query = _by_head(net, query, attention.heads)  # (heads, H, W, d)
+    """Attention of all positions to all; the queries keep both axes, so that no size has to be known."""
+    heads = attention.heads
+    query, key, value = (_by_head(net, part, heads) for part in net.slices(projected, [channels] * 3))
     key, value = (
-        net.add("Permute", [net.reshape(part, f"*(0w,0h),{channels // attention.heads},1,{attention.heads}")], {0: 1})
-        for part in (key, value)
-    )
-    raise NotImplementedError
+        net.add("Reshape", [part], {0: 0, 1: -1, 11: 1, 2: heads}) for part in (key, value)
+    )  # (heads, 1, N, d)
+    weights = net.softmax(net.add("MatMul", [query, key], {0: 1}), 3)  # (heads, H, W, N)
+    mixed = net.add("Permute", [net.add("MatMul", [weights, value], {0: 0})], {0: H_D_W})
+    return net.add("Reshape", [mixed], {0: 0, 1: 0, 2: channels})
 
 
 def plan_axes(net: NcnnNetwork, attention: WindowedAttention, x: str, ramp: str) -> tuple[Axis, Axis]:

@@ -82,7 +82,8 @@ def _open_ncnn(path: Path, threads: int) -> Runner:
     def run(picture: Floats) -> Floats:
         extractor = net.create_extractor()
         # ncnn reads the memory as it lies, whatever numpy's strides and dtype say: `checked` has put it in order.
-        status = extractor.input(first, ncnn.Mat(picture[0]))
+        # The clone lies as ncnn's layers expect it; some crash on numpy's own memory.
+        status = extractor.input(first, ncnn.Mat(picture[0]).clone())
         code, found = extractor.extract(last) if status == 0 else (status, None)
         if code:
             raise ValueError(f"ncnn could not run on {picture.shape[-1]} x {picture.shape[-2]} pixels (code {code}).")
