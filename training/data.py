@@ -30,7 +30,6 @@ from training.config import DataConfig
 from training.degradation import find_preset, sample_rng
 from training.samples import CropSettings, Sample, as_bytes, crop, make_sample
 from training.streams import PhotoStream, StreamedCrops, open_stream
-from training.taught import TaughtCrops
 
 logger = logging.getLogger(__name__)
 
@@ -175,9 +174,37 @@ def _decode(path: Path) -> Tensor:
 # Crops ------------------------------------------------------------------------------------------------------
 
 
-class CropDataset(Dataset[dict[str, Tensor]]):
-    """Map-style over the global sample index: item i is {"hq", "lq", "negative", "index"}, tensors, see
-    Sample.
+class IndexedCrops(Dataset[dict[str, Tensor]]):
+    """Training samples that are made one by one from their global index.
+
+    Item i is what `Sample.item` gives: "hq", "lq", "small", "negative", "index", and "taught" with a pixel teacher.
+    """
+
+    settings: CropSettings
+    """How a photo becomes a sample."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.sample(index).item(index)
+
+    def sample(self, index: int) -> Sample:
+        """Sample `index`."""
+        raise NotImplementedError
+
+    def samples(self, start: int, count: int) -> Iterator[Sample]:
+        """Samples start to start + count - 1."""
+        return (self.sample(index) for index in range(start, start + count))
+
+    def ensured(self, batches: Iterator[list[int]]) -> Iterator[list[int]]:
+        """The same batches of sample indices, each after what its samples need has been computed."""
+        return batches
+
+    def fingerprint(self) -> list[tuple[str, int]]:
+        """What the samples depend on but for settings and seed."""
+        raise NotImplementedError
+
+
+class CropDataset(IndexedCrops):
+    """Samples from folders of photos.
 
     Without a length it never ends. Photos smaller than the crop are refused, not enlarged. `drawn`: pictures that
     take drawn_share of the samples; at least DRAWN_CANDIDATES places are drawn in them, for much of a page is paper.
@@ -206,9 +233,6 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return self.sample(index).item(index)
-
     def sample(self, index: int) -> Sample:
         """Sample `index`. The degradation is drawn last: presets differ in it alone. IndexError past the
         length."""
@@ -226,10 +250,6 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         hq = crop(photos.pixels(number), settings, rng)
         return make_sample(hq, settings, rng, photo=photos.paths[number])
 
-    def samples(self, start: int, count: int) -> Iterator[Sample]:
-        """Samples start to start + count - 1."""
-        return (self.sample(index) for index in range(start, start + count))
-
     def fingerprint(self) -> list[tuple[str, int]]:
         """What the samples depend on but for settings and seed: the photos' names and sizes in bytes.
 
@@ -239,7 +259,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         return [*self.photos.fingerprint(), *((f"drawn:{name}", size) for name, size in drawn)]
 
 
-Crops = CropDataset | PhotoStream | TaughtCrops
+Crops = IndexedCrops | PhotoStream
 """Training samples of a folder, of a stream, or of a store with a pixel teacher's pictures."""
 
 
@@ -335,7 +355,7 @@ def open_loader(
         streamed = StreamedCrops(crops.photos, crops.settings, seed=crops.seed, **settings)
         return DataLoader(streamed, batch_size=batch, **how)
     sampler = step_sampler(start_step, steps, batch, **place)
-    if isinstance(crops, TaughtCrops):
+    if isinstance(crops, IndexedCrops):
         sampler = crops.ensured(sampler)
     return DataLoader(crops, batch_sampler=sampler, **how)
 

@@ -23,10 +23,10 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from gendrpix.image.resize import resize
 from training.config import DataConfig, TaughtConfig
+from training.data import IndexedCrops
 from training.degradation import sample_rng
 from training.pixel_teacher import PixelTeacher
 from training.samples import HALF_STEPS, CropSettings, Sample, as_bytes, flipped
@@ -165,8 +165,8 @@ class JoinedStore:
         return self.stores[one].crop(own * BLOCK + row)
 
 
-class TaughtCrops(Dataset[dict[str, Tensor]]):
-    """Map-style over the global sample index: parts of a store's crops, with the teacher's picture in "taught".
+class TaughtCrops(IndexedCrops):
+    """Samples of a store: parts of a store's crops, with the teacher's picture in "taught".
 
     settings: `crop_px` is the samples' side, at most that of the store's crops.
     """
@@ -176,9 +176,6 @@ class TaughtCrops(Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return 2**62
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return self.sample(index).item(index)
 
     def number(self, index: int) -> int:
         """The crop of sample `index`.
