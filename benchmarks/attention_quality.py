@@ -26,7 +26,7 @@ from gendrpix.metrics.grid import grid_score, seam_score
 from gendrpix.models.attention import ATTENTION_KINDS, window_borders
 from gendrpix.restore.pipelines import RestorerPipeline, load_restorer
 from gendrpix.specs import PATCH
-from training.data import PhotoFolder
+from training.data.photos import PhotoFolder
 
 
 def run(pipeline: RestorerPipeline, kind: str, pixels: Tensor) -> tuple[Tensor, float]:

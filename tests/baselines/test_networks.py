@@ -11,8 +11,9 @@ import torch
 from gendrpix.baselines.ncnn_files import NcnnNetwork
 from gendrpix.image.read import open_picture
 from gendrpix.metrics.scorer import Scorer
-from tests.training.test_evaluate import FAST, array_of, rows_of, write_pairs, write_photos
-from training.evaluate import EvaluateConfig, evaluate
+from tests.training.evaluation.test_evaluate import FAST, array_of, rows_of, write_pairs, write_photos
+from training.evaluation.config import EvaluateConfig
+from training.evaluation.evaluate import evaluate
 
 ENLARGES = """7767517
 3 3

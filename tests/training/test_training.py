@@ -179,8 +179,8 @@ def test_what_the_negative_embedding_learns(tmp_path: Path, monkeypatch: pytest.
         judged.append((y.detach(), target))
         return (y - target).square().mean()
 
-    monkeypatch.setattr("training.pix.l1_loss", l1)
-    monkeypatch.setattr("training.pix.build_perceptual_loss", lambda *_: perceptual)
+    monkeypatch.setattr("training.stages.pix.l1_loss", l1)
+    monkeypatch.setattr("training.stages.pix.build_perceptual_loss", lambda *_: perceptual)
     family, photos = save_tiny_family(tmp_path / "family"), make_photos(tmp_path / "photos", side=64)
     for run, share, kind in (("none", "0", "input"), ("input", "0.999", "input"), ("truth", "0.999", "truth")):
         words = stage_words("pix", family, photos, tmp_path / run, steps=1)
