@@ -52,10 +52,17 @@ def restored_by_torch(pipeline: RestorerPipeline, picture: Floats, guidance: flo
 
 
 def assert_as_torch(
-    run: Runner, pipeline: RestorerPipeline, guidance: float | None = None, largest: float = 0.02
+    run: Runner,
+    pipeline: RestorerPipeline,
+    guidance: float | None = None,
+    *,
+    largest: float = 0.02,
+    least_px: int = 1,
 ) -> None:
-    """Every picture's result is the pipeline's to `largest` levels of 255."""
+    """Every picture's result is the pipeline's to `largest` levels of 255; those with a shorter side are left out."""
     for name, picture in pictures().items():
+        if min(picture.shape[-2:]) < least_px:
+            continue
         found, expected = run(picture), restored_by_torch(pipeline, picture, guidance)
         assert found.shape == expected.shape and found.dtype == np.float32, name
         assert np.isfinite(found).all(), name
