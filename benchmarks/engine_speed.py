@@ -1,4 +1,4 @@
-"""Processor time and parity of exported files against torch, as the Markdown of docs/export.md.
+"""Processor time and parity of exported files against torch, as the Markdown of docs/performance/export.md.
 
     python -m gendrpix export gendr-pix -o exported --format onnx      (and openvino, ncnn)
     python -m benchmarks.engine_speed assets/examples/astronaut.jpg exported/* --size 128x128
