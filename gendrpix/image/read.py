@@ -128,9 +128,10 @@ def decode_image(
     clock = clock or Clock(name, limits.max_seconds)
     notes = list(notes or [])
     check_size(image.width, image.height, limits)
+    stored = stored_mode(image)
     try:
         told = told_colors(data, image, image.format or "")
-        deep = deep_of(image, data, told, stored_mode(image)) if data else None
+        deep = deep_of(image, data, told, stored) if data else None
         if deep is None:
             image.load()
         check_size(image.width, image.height, limits)
@@ -179,7 +180,7 @@ def finish(color: Samples, alpha: Samples | None, notes: list[str], told: Told, 
 
 
 def stored_mode(image: Image.Image) -> str:
-    """The sample layout in the file, "RGB;16B" for instance, or "". To be asked before load()."""
+    """The sample layout in the file, "RGB;16B" for instance, or "". To be asked before load() and getexif()."""
     tiles = getattr(image, "tile", None) or []
     arguments: Any = tiles[0][3] if tiles else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments

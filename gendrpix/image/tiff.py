@@ -184,6 +184,8 @@ def reader_of(found: TiffPage, name: str, limits: Limits) -> Literal["pillow", "
     least = {RGB: 3, CMYK: 4, PALETTE: 1, 0: 1, 1: 1}.get(photometric)
     if least is None or page.samplesperpixel < least or page.samplesperpixel - least > 8:
         raise unusual(name, f"photometric {photometric} with {page.samplesperpixel} samples of {bits} bits")
+    if is_associated(page) and photometric != RGB:
+        raise unusual(name, f"photometric {photometric} and premultiplied transparency")
     return "tifffile"
 
 
@@ -211,7 +213,7 @@ def read_samples(found: TiffPage, name: str) -> Deep:
     colors = values[..., :base]
     if photometric == 0:
         colors = 1 - colors
-    if alpha is not None and associated(page):
+    if alpha is not None and is_associated(page):
         colors = np.clip(colors / np.maximum(alpha, 1e-6)[..., None], 0, 1)
     return Deep(
         values=np.ascontiguousarray(colors, dtype=np.float32),
@@ -271,7 +273,7 @@ def looked_up(page: Any, indices: NDArray[Any], name: str) -> NDArray[np.float32
     return (table / top).astype(np.float32)[indices]
 
 
-def associated(page: Any) -> bool:
+def is_associated(page: Any) -> bool:
     return bool(page.extrasamples) and int(page.extrasamples[0]) == 1
 
 
