@@ -114,7 +114,9 @@ def is_adobe_rgb(source: Image.Image | Mapping[int, Any]) -> bool:
     try:
         if isinstance(source, Image.Image):
             exif = source.getexif()
-            color_space, index = exif.get_ifd(0x8769).get(0xA001), exif.get_ifd(0xA005).get(1)
+            camera = exif.get_ifd(0x8769)
+            color_space = camera.get(0xA001)
+            index = exif.get_ifd(0xA005).get(1) if 0xA005 in camera else None
         else:
             color_space, index = source.get(0xA001), source.get(1)
     except Exception:  # broken EXIF raises almost anything and costs only what it would have told

@@ -190,7 +190,12 @@ def stored_mode(image: Image.Image) -> str:
 def orientation_of(image: Image.Image) -> tuple[int, str | None]:
     """EXIF's orientation, 1 to 8 (1 for a TIFF, which Pillow itself turns), and a note."""
     try:
-        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        if image.format == "AVIF":  # its own boxes tell, which Pillow puts here; XMP, which getexif() reads, must not
+            exif = Image.Exif()
+            exif.load(image.info.get("exif") or b"")
+        else:
+            exif = image.getexif()
+        orientation = exif.get(ORIENTATION_TAG, 1)
     except Exception:  # broken EXIF raises almost anything and costs only the orientation
         return 1, "EXIF data unreadable: shown as stored"
     return (orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1), None
