@@ -107,10 +107,10 @@ def to_srgb(color: Samples, space: ColorSpace) -> tuple[Samples, str | None]:
         color[:, band] = np.einsum("ij,jhw->ihw", matrix, linear)
         peak = max(peak, float(color[:, band].max()))
     for band in bands:
-        linear = np.maximum(color[:, band], 0)
+        light: Samples = np.maximum(color[:, band], np.float32(0))
         if space.is_hdr:
-            linear = roll_off(linear, peak)
-        color[:, band] = encode(np.minimum(linear, 1))
+            light = roll_off(light, peak)
+        color[:, band] = encode(np.minimum(light, np.float32(1)))
     if not space.is_hdr:
         return color, None
     return color, f"high dynamic range ({space.name}) tone-mapped to SDR (ITU-R BT.2390, white at {WHITE_NITS:g} cd/m2)"
@@ -177,7 +177,7 @@ def roll_off(linear: Samples, peak: float) -> Samples:
     t = np.clip((level - knee) / (1 - knee), 0, 1)
     spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * white
     mapped = pq_to_nits(np.where(level > knee, spline, level) * top) / WHITE_NITS
-    return (linear * (mapped / np.maximum(brightest, 1e-9))).astype(np.float32)
+    return np.asarray(linear * (mapped / np.maximum(brightest, 1e-9)), np.float32)
 
 
 # Primaries -----------------------------------------------------------------------------------------------------------

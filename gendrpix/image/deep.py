@@ -133,7 +133,7 @@ def deep_of(image: Image.Image, data: bytes, told: Told, stored_mode: str) -> De
         return deep_heic(image, data, told)
     if image.format == "HEIF" and image.mode == "L" and boxes is not None and boxes.is_limited:
         image.load()
-        return limited_grey(np.asarray(image, np.float32) / 255, image, told, 8)
+        return limited_grey(np.asarray(image, np.float32) / np.float32(255), image, told, 8)
     return None
 
 
@@ -165,7 +165,8 @@ def deep_heic(image: Image.Image, data: bytes, told: Told) -> Deep:
     heif = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     frame = heif[heif.primary_index]
     values = with_size(np.asarray(frame), image)
-    bits = int(frame.info["bit_depth"])
+    info: dict[str, Any] = frame.info
+    bits = int(info["bit_depth"])
     scaled = values.astype(np.float32) / np.float32(255 if values.dtype == np.uint8 else 2**bits - 1)
     if values.shape[2] == 1 and told.boxes is not None and told.boxes.is_limited:
         return limited_grey(scaled[..., 0], image, told, bits)

@@ -35,6 +35,7 @@ from gendrpix.image.tiff import TiffPage, open_tiff, read_samples, reader_of
 from gendrpix.image.transparency import fill_hidden
 
 ORIENTATION_TAG = 0x0112
+RLE4 = 2  # a compression of BMP: Pillow 12.3 miscounts its odd runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,8 @@ def decode_image(
     clock = clock or Clock(name, limits.max_seconds)
     notes = list(notes or [])
     check_size(image.width, image.height, limits)
+    if image.format in ("BMP", "DIB") and image.info.get("compression") == RLE4:
+        raise PictureError(f"{name} is a BMP of 4 bits with run lengths, which Pillow reads wrongly; save it as PNG.")
     stored = stored_mode(image)
     try:
         told = told_colors(data, image, image.format or "")

@@ -28,6 +28,7 @@ MAX_PAGES = 64
 """Pages looked at for the one that is no reduced copy, and for counting."""
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 GREYS, RGB, PALETTE, CMYK, YCBCR, LAB = (0, 1), 2, 3, 5, 6, 8
+KINDS: dict[int, Literal["grey", "rgb", "cmyk"]] = {1: "grey", 3: "rgb", 4: "cmyk"}
 SENSOR = (32803, 34892)  # photometric: colour filter array, linear raw
 PLAIN_COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)
 """None, LZW, deflate twice, packbits, LZMA, zstd: bytes in, the same bytes out."""
@@ -162,10 +163,8 @@ def reader_of(found: TiffPage, name: str, limits: Limits) -> Literal["pillow", "
     page, (width, height) = found.page, found.size
     check_size(width, height, limits)
     photometric, compression, bits = int(page.photometric), int(page.compression), page.bitspersample
-    formats = page.tags.get(339)
-    formats = (
-        set(formats.value) if formats is not None and isinstance(formats.value, tuple) else {int(page.sampleformat)}
-    )
+    tag = page.tags.get(339)
+    formats = set(tag.value) if tag is not None and isinstance(tag.value, tuple) else {int(page.sampleformat)}
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     if isinstance(bits, tuple) or len(formats) > 1 or page.imagedepth != 1:
         raise unusual(name, "samples of different sizes or kinds")
@@ -202,14 +201,16 @@ def read_samples(found: TiffPage, name: str) -> Deep:
     if page.planarconfig == 2 and samples > 1:
         stored = np.moveaxis(stored.reshape(samples, height, width), 0, -1)
     stored = stored.reshape(height, width, samples)
-    photometric, bits, notes = int(page.photometric), int(page.bitspersample), []
+    photometric, bits = int(page.photometric), int(page.bitspersample)
+    notes: list[str] = []
     if photometric == PALETTE:
-        values, notes = looked_up(page, stored[..., 0], name), []
-        base = 3
+        base, values = 3, looked_up(page, stored[..., 0], name)
+        if samples > 1:
+            values = np.concatenate([values, scaled(stored[..., 1:], bits, name)[0]], axis=-1)
     else:
         base = {RGB: 3, CMYK: 4}.get(photometric, 1)
         values, notes = scaled(stored, bits, name)
-    alpha, note = alpha_of(page, values[..., base:] if photometric != PALETTE else values[..., 3:])
+    alpha, note = alpha_of(page, values[..., base:])
     colors = values[..., :base]
     if photometric == 0:
         colors = 1 - colors
@@ -217,7 +218,7 @@ def read_samples(found: TiffPage, name: str) -> Deep:
         colors = np.clip(colors / np.maximum(alpha, 1e-6)[..., None], 0, 1)
     return Deep(
         values=np.ascontiguousarray(colors, dtype=np.float32),
-        kind={1: "grey", 3: "rgb", 4: "cmyk"}[base],
+        kind=KINDS[base],
         alpha=alpha,
         icc=found.icc,
         space=found.space,
@@ -270,7 +271,7 @@ def looked_up(page: Any, indices: NDArray[Any], name: str) -> NDArray[np.float32
         raise damaged(name)
     table = table.reshape(3, -1).T
     top = 255 if table.max() <= 255 else 65535
-    return (table / top).astype(np.float32)[indices]
+    return np.asarray((table / top)[indices], np.float32)
 
 
 def is_associated(page: Any) -> bool:

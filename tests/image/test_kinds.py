@@ -153,8 +153,17 @@ def test_tiff_tags_of_colour_and_of_too_many_channels() -> None:
     four = np.concatenate([PICTURE, PICTURE[..., :1]], axis=-1)
     picture = open_picture(tiff(four, t338=(3, [0])))
     assert picture.alpha is None and "not used" in picture.notes[0] and np.array_equal(pixels(picture), PICTURE)
+    indices = np.array([[[0, 255], [1, 51]]], np.float64)
+    picture = open_picture(tiff(indices, photometric=3, t338=(3, [2]), t320=(3, palette_of([(255, 0, 0), (0, 9, 1)]))))
+    assert pixels(picture)[0].tolist() == [[255, 0, 0], [0, 9, 1]] and picture.alpha is not None
+    assert torch.allclose(picture.alpha.flatten(), torch.tensor([1.0, 0.2]))
     wide = open_picture(tiff(np.full((2, 2, 1), 30_000.0), bits=32, photometric=1))
     assert "largest is 30000" in wide.notes[0] and wide.color[0, 0, 0, 0] == pytest.approx(30_000 / 65535 * 2 - 1)
+
+
+def palette_of(colors: list[tuple[int, int, int]]) -> list[int]:
+    """TIFF's colour map of 256 entries, 16 bits."""
+    return [257 * value for channel in zip(*colors, strict=True) for value in (*channel, *[0] * (256 - len(colors)))]
 
 
 # Colour told otherwise
@@ -197,10 +206,13 @@ def test_adobe_rgb_is_told_by_exif_alone() -> None:
         exif = Image.Exif()
         exif[0x8769] = {0xA001: color_space} | ({0xA005: {1: index}} if index else {})
         color = Image.new("RGB", (16, 16), (200, 100, 50))
-        for name, options in (("PNG", {}), ("JPEG", {"quality": 100, "subsampling": 0}), ("TIFF", {})):
+        for name, options in (("PNG", {}), ("JPEG", {"quality": 100, "subsampling": 0}), ("WEBP", {"lossless": True})):
             shown = pixels(open_picture(encoded(color, name, exif=exif, **options)))[8, 8].astype(int)
             assert np.abs(shown - (228, 100, 41)).max() <= 3, (name, shown)
     assert pixels(open_picture(encoded(color, exif=Image.Exif())))[0, 0].tolist() == [200, 100, 50]
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 2
+    assert np.abs(pixels(open_picture(encoded(color, "TIFF", exif=exif)))[8, 8].astype(int) - (228, 100, 41)).max() <= 1
 
 
 def test_gain_maps_and_profileless_cmyk_are_noted() -> None:
@@ -307,6 +319,16 @@ def test_names_of_cameras_and_browsers_are_found(tmp_path) -> None:
     for name in (*names, "j.txt", "k.nef"):
         (tmp_path / name).write_bytes(b"x")
     assert [path.name for path in find_pictures([tmp_path])] == names
+
+
+def test_a_bmp_of_4_bits_with_run_lengths_is_refused() -> None:
+    """Pillow 12.3 reads an odd run of absolute mode one sample off, in silence."""
+    rows = bytes([0, 3, 0x12, 0x30, 0, 0, 0, 1])
+    header = b"BM" + struct.pack("<IHHI", 54 + 64 + len(rows), 0, 0, 54 + 64)
+    info = struct.pack("<IiiHHIIiiII", 40, 3, 1, 1, 4, 2, len(rows), 2835, 2835, 16, 0)
+    with pytest.raises(PictureError, match="run lengths") as caught:
+        open_picture(header + info + bytes(range(64)) + rows)
+    assert_sentence(str(caught.value))
 
 
 def test_notes_and_refusals_say_what_is_so(monkeypatch) -> None:
