@@ -62,7 +62,8 @@ def compare(options: Compare) -> int:
             guidance = options.guidance if record.name == "gendr-pix" else None
             recipe = describe_recipe(options, record.name, guidance, dtype)
             entries = png_entries(recipe)
-            result = Picture(color=record.pixels, alpha=enlarged_alpha(picture, record.pixels))
+            alpha = enlarged_alpha(picture, record.pixels)
+            result = Picture(color=record.pixels, alpha=alpha, grey=picture.grey)
             save_png(result, files[record.name], overwrite=options.overwrite, metadata=entries, bits=options.bits)
             records.append(record)
     for write, path in reports.items():

@@ -9,10 +9,11 @@ import PIL.Image
 from torch import Tensor
 
 from gendrpix.devices import describe_device
-from gendrpix.image.color_fix import correct_color
+from gendrpix.image.color_fix import correct_color, without_chroma
 from gendrpix.image.picture import Limits, Picture
 from gendrpix.image.read import open_picture
 from gendrpix.image.resize import check_output_size, output_size, resize
+from gendrpix.image.transparency import flattened
 from gendrpix.image.write import to_pil
 from gendrpix.metrics.profiling import Peak, measure_peak, timed
 from gendrpix.metrics.scorer import Scorer, Scores
@@ -141,14 +142,17 @@ def run_choice(
             neg_pad=settings.neg_pad,
             plain_cfg=settings.plain_cfg,
         )
-        return fitted._replace(restored=correct_color(fitted.restored, pixels, settings.color_fix))
+        corrected = correct_color(fitted.restored, pixels, settings.color_fix)
+        return fitted._replace(restored=without_chroma(corrected) if picture.grey else corrected)
 
     with measure_peak(pipeline.device, resident_bytes=weight_bytes(pipeline)) as peak:
         timing = timed(restore_once, pipeline.device, warmup=settings.warmup, repeats=settings.repeats)
     restored, branches, notes = timing.result
+    if branches is not None and picture.grey:
+        branches = Branches(*(without_chroma(branch) for branch in branches))
     seconds = timing.seconds
     reference_s = seconds if choice == "gendr" else reference_s
-    image = to_pil(restored, enlarged_alpha(picture, restored))
+    image = to_pil(restored, enlarged_alpha(picture, restored), picture.grey)
     return Record(
         name=choice,
         label=CHOICE_LABELS[choice],
@@ -173,14 +177,20 @@ def input_record(picture: Picture, settings: CompareSettings, scorer: Scorer, tr
     check_output_size(height, width)
     check_truth(truth, width, height)
     pixels = resize(picture.color, height, width)
-    image = to_pil(pixels, enlarged_alpha(picture, pixels))
+    image = to_pil(pixels, enlarged_alpha(picture, pixels), picture.grey)
     scores = score_image(image, scorer, truth)
     return Record(name=INPUT, label=INPUT_LABEL, image=image, pixels=pixels, scores=scores, settings=settings)
 
 
 def score_image(image: PIL.Image.Image, scorer: Scorer, truth: Picture | None = None) -> Scores:
-    """The metrics of a picture as it is saved, in 8 bits; the alpha does not count."""
-    return scorer.score(open_picture(image, SCORED).color, None if truth is None else truth.color)
+    """The metrics of a picture as it is saved, in 8 bits.
+
+    Transparent parts are laid over mid-grey by the picture's alpha, else the truth's, in both: hidden colours do not
+    count.
+    """
+    result = open_picture(image, SCORED)
+    alpha = result.alpha if result.alpha is not None or truth is None else truth.alpha
+    return scorer.score(flattened(result.color, alpha), None if truth is None else flattened(truth.color, alpha))
 
 
 def check_truth(truth: Picture | None, width: int, height: int) -> None:
