@@ -36,8 +36,8 @@ from training.entrants import (
     TRUTH,
     Choice,
     Entrant,
+    baseline_entrants,
     make_entrants,
-    ncnn_entrants,
     output_entrants,
     truth_entrant,
 )
@@ -95,8 +95,9 @@ class EvaluateConfig:
     """Kinds of self-attention; several give a line each, RESTORER/KIND. None is as loaded, auto."""
     outputs: tuple[str, ...] = ()
     """NAME=FOLDER of ready-made results, named as the inputs are: published ones, or another program's."""
-    ncnn: tuple[str, ...] = ()
-    """NAME=MODEL.param, networks of others in ncnn's format with MODEL.bin beside; run and timed here, on the CPU."""
+    baselines: tuple[str, ...] = ()
+    """NAME=PLACE, networks of others, run and timed here: a .safetensors, .pth, .param or .onnx file, or the name of
+    one in GENDRPIX_BASELINES."""
     common: bool = False
     """Use only the pictures that every folder of outputs has."""
     metrics: tuple[str, ...] = tuple(METRICS)
@@ -203,7 +204,7 @@ def prepare(config: EvaluateConfig, cache: RestorerCache) -> tuple[list[Entrant]
         warmup=1 if config.timing else 0,
         repeats=config.repeats,
     )
-    networks = ncnn_entrants(config.ncnn, settings)
+    networks = baseline_entrants(config.baselines, settings, cache.device)
     peers, cases = output_entrants(config.outputs, cases, settings, common=config.common, others=networks)
     cases = cases.spread(config.pictures)
     entrants = make_entrants(

@@ -129,6 +129,8 @@ class Compare(Common):
     """Folder for the results, report.csv and report.json."""
     restorers: tuple[Choice, ...] = get_args(Choice)
     """Which restorers; gendr-pix* is gendr-pix without guidance."""
+    baselines: Annotated[tuple[str, ...], tyro.conf.arg(name="with", metavar="NAME|FILE")] = ()
+    """Networks of others beside them: names in GENDRPIX_BASELINES, or .safetensors, .pth, .param, .onnx files."""
     guidance: Omega = COMPARED_OMEGA
     """PadCFG's omega for gendr-pix."""
     plain_cfg: bool = False
