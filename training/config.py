@@ -155,8 +155,8 @@ class BaseConfig(StageConfig):
     """A text-to-image UNet turned into a 16-channel-latent one: new ends, then the ordinary denoising objective."""
 
     source: str = ""
-    """Folder or hub id of a Stable Diffusion 2.1 in diffusers' layout (`training.base.MIRRORS` names some). Empty:
-    random weights of the model family's geometry, and seeded prompt embeddings."""
+    """Folder or hub id of a Stable Diffusion 2.1 in diffusers' layout (`gendrpix.weights.source.MIRRORS` names some).
+    Empty: random weights of the model family's geometry, and seeded prompt embeddings."""
     autoencoder: str = ""
     """Folder or hub id of the autoencoder whose latents are learnt."""
     positive_prompt: str = "a sharp, detailed, high-quality photo"

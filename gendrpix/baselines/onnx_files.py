@@ -64,13 +64,13 @@ class OnnxNetwork:
         self.dtype, self._input = DTYPES[inputs[0].type], inputs[0].name
         if inputs[0].shape[1] not in (3, None) and not isinstance(inputs[0].shape[1], str):
             raise ValueError(f"{file.name} takes {inputs[0].shape[1]} channels; expected a network of RGB pictures.")
-        self._sides = tuple(side if isinstance(side, int) else None for side in inputs[0].shape[2:])
+        self._sides: list[int | None] = [side if isinstance(side, int) else None for side in inputs[0].shape[2:]]
         fixed = [side for side in self._sides if side is not None]
         if fixed and not LEAST_PX <= min(fixed) <= max(fixed) <= 4096:
             raise ValueError(f"{file.name} takes pictures of {inputs[0].shape[2:]} pixels alone; expected 8 to 4096.")
         self.tile_px: int | None = (min(fixed) if fixed else TILE_PX) // LEAST_PX * LEAST_PX
         self.resident_bytes = sum(side.stat().st_size for side in (file, *outside_files(onnx, model, file)))
-        probe = tuple(side or PROBE_PX for side in self._sides)
+        probe = (self._sides[0] or PROBE_PX, self._sides[1] or PROBE_PX)
         self.scale = check_scale(file.name, probe, self._run(torch.zeros(1, 3, *probe)).shape)
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -136,7 +136,8 @@ def tensors_of(model: Any) -> Iterator[Any]:
 
 def outside_files(onnx: Any, model: Any, file: Path) -> list[Path]:
     """The files beside `file` that hold its weights. Raises ValueError for one outside its folder, or missing."""
-    folder, found = file.resolve().parent, {}
+    folder = file.resolve().parent
+    found: dict[Path, None] = {}
     for tensor in tensors_of(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue

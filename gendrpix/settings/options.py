@@ -191,17 +191,34 @@ class Info:
     """Side of the square output, in pixels."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Merge a published one-step system into a Stable Diffusion 2.1: a folder that runs as GenDR. Shows the licence."""
+
+    system: Annotated[Literal["osediff", "pisa-sr", "hypir"], tyro.conf.Positional]
+    """Which system."""
+    base: Annotated[str, tyro.conf.arg(metavar="SD21")]
+    """Folder or hub id of Stable Diffusion 2.1 base in diffusers' layout."""
+    weights: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """The system's published weights."""
+    output: OutputPath
+    """New folder for the merged weights."""
+    prompt: str = ""
+    """Text whose embedding is stored with the weights."""
+
+
 Command = (
     Annotated[Restore, tyro.conf.subcommand("restore", prefix_name=False)]
     | Annotated[Compare, tyro.conf.subcommand("compare", prefix_name=False)]
     | Annotated[Bench, tyro.conf.subcommand("bench", prefix_name=False)]
     | Annotated[Info, tyro.conf.subcommand("info", prefix_name=False)]
+    | Annotated[Import, tyro.conf.subcommand("import", prefix_name=False)]
 )
 
 
-def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Info:
+def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Info | Import:
     """The command that the arguments name. SystemExit(2) where they make no sense."""
-    command: Restore | Compare | Bench | Info = tyro.cli(
+    command: Restore | Compare | Bench | Info | Import = tyro.cli(
         Command,
         args=argv,
         prog="gendrpix",

@@ -229,6 +229,6 @@ def stated_licence(folder: Path | None) -> str:
         if (card := place / "README.md").is_file():
             with card.open(encoding="utf-8", errors="replace") as file:
                 for line in file.read(MAX_CARD_CHARS).splitlines():
-                    if line.startswith("license:"):
-                        return line.removeprefix("license:").strip()[:200]
+                    if line.startswith(("license:", "license_name:")) and not line.endswith(" other"):
+                        return line.partition(":")[2].strip(" '\"")[:200]
     return "not stated beside the weights"
