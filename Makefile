@@ -1,6 +1,7 @@
 # make app    create .venv, install what the app needs, start the page
 # make test   the same environment and the test requirements, then lint, types, tests
 # make space  what a Hugging Face Space needs, assembled in build/space and checked
+# make baselines  networks of others: spandrel and ncnn, and Real-ESRGAN's weights in the user's cache
 # make lock   pin what requirements.txt allows, with hashes, for deployment on Linux with Python 3.11
 # Another interpreter: make app PYTHON=python3.12
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: app test lint types unit space install install-test lock clean
+.PHONY: app test lint types unit space baselines install install-test lock clean
 
 app: install
 	$(BIN)/python app.py
@@ -31,6 +32,11 @@ unit: install-test
 space: install
 	rm -rf build/space
 	$(BIN)/python deploy/space.py build/space
+
+# GENDRPIX_BASELINES=FOLDER puts the weights elsewhere.
+baselines: install
+	$(PIP) -r requirements-peers.txt
+	$(BIN)/python -m gendrpix.baselines.install
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test

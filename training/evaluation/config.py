@@ -52,8 +52,9 @@ class EvaluateConfig:
     """Kinds of self-attention; several give a line each, RESTORER/KIND. None is as loaded, auto."""
     outputs: tuple[str, ...] = ()
     """NAME=FOLDER of ready-made results, named as the inputs are: published ones, or another program's."""
-    ncnn: tuple[str, ...] = ()
-    """NAME=MODEL.param, networks of others in ncnn's format with MODEL.bin beside; run and timed here, on the CPU."""
+    baselines: tuple[str, ...] = ()
+    """NAME=PLACE, networks of others, run and timed here: a .safetensors, .pth, .param or .onnx file, or the name of
+    one in GENDRPIX_BASELINES."""
     common: bool = False
     """Use only the pictures that every folder of outputs has."""
     metrics: tuple[str, ...] = tuple(METRICS)

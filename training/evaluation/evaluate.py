@@ -48,8 +48,8 @@ from training.evaluation.methods import (
     RESIZERS,
     TRUTH,
     Entrant,
+    baseline_entrants,
     make_entrants,
-    ncnn_entrants,
     output_entrants,
     truth_entrant,
 )
@@ -125,7 +125,7 @@ def prepare(config: EvaluateConfig, cache: RestorerCache) -> tuple[list[Entrant]
         warmup=1 if config.timing else 0,
         repeats=config.repeats,
     )
-    networks = ncnn_entrants(config.ncnn, settings)
+    networks = baseline_entrants(config.baselines, settings, cache.device)
     peers, cases = output_entrants(config.outputs, cases, settings, common=config.common, others=networks)
     cases = cases.spread(config.pictures)
     entrants = make_entrants(

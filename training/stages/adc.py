@@ -44,6 +44,7 @@ def train(config: AdcConfig) -> Path:
     # Models
     spec = find_model(config.model)
     teacher = load_trained(GenDRPipeline, config.teacher, "--teacher", spec).to(device)
+    timestep = teacher.config.timestep  # an imported teacher's own
     teacher_unet, prompts = keep_trainable(teacher.unet, trainable=False), teacher.prompts.to(device)
     keep_trainable(teacher.vae, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
@@ -56,7 +57,7 @@ def train(config: AdcConfig) -> Path:
             differentiated.enable_gradient_checkpointing()
     ema = Average(unet, loop.ema_decay)
     targets = open_targets(config, "adc", teacher, crops)
-    features = FrozenFeatures(teacher.unet, prompts[:1], spec.timestep)
+    features = FrozenFeatures(teacher.unet, prompts[:1], timestep)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
     judge = Discriminator(config, run, features.channels)
     if adversarial:
@@ -65,12 +66,12 @@ def train(config: AdcConfig) -> Path:
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored latents."""
-        return predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=spec.forms["gendr-adc"])
+        return predict(unet, pixel_grid.encode(pixels), prompt, timestep=timestep, form=spec.forms["gendr-adc"])
 
     def teach(pixels: Tensor, truth: Tensor, negative: Tensor) -> dict[str, Tensor]:
         """The latents of the teacher's restoration and of the truth; a negative sample's target is its own input."""
         z_lq, z_truth = latents.encode(torch.cat([pixels, truth])).chunk(2)
-        z = predict(teacher_unet, z_lq, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
+        z = predict(teacher_unet, z_lq, prompts[:1], timestep=timestep, form=teacher.config.form)
         return {"teacher": torch.where(negative[:, None, None, None], z_lq, z), "truth": z_truth}
 
     # Optimisers
@@ -136,7 +137,7 @@ def train(config: AdcConfig) -> Path:
         vae=teacher.vae,
         prompts=prompts,
         form=spec.forms["gendr-adc"],
-        timestep=spec.timestep,
+        timestep=timestep,
         pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )

@@ -56,7 +56,7 @@ def train(config: PixConfig) -> Path:
     spec = find_model(config.model)
     teacher = load_trained(GenDRPipeline, config.teacher, "--teacher", spec).to(device)
     adc = load_trained(GenDRAdcPipeline, config.adc, "--adc", spec, vae=teacher.vae).to(device)
-    prompts = adc.prompts.to(device)
+    prompts, timestep = adc.prompts.to(device), adc.config.timestep  # an imported teacher's own
     for frozen in (teacher.unet, teacher.vae, adc.unet):
         keep_trainable(frozen, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
@@ -66,13 +66,13 @@ def train(config: PixConfig) -> Path:
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored pixels, as the exported pipeline restores them."""
-        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=form)
+        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=timestep, form=form)
         return without_pattern(pixel_grid.decode(hidden), pixels, config.pattern_tokens)
 
     def teach(pixels: Tensor) -> Tensor:
         """Pixels => the teacher's restoration."""
         z = latents.encode(pixels)
-        z = predict(teacher.unet, z, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
+        z = predict(teacher.unet, z, prompts[:1], timestep=teacher.config.timestep, form=teacher.config.form)
         return latents.decode(z).float()
 
     def taught(pixels: Tensor) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ def train(config: PixConfig) -> Path:
             differentiated.enable_gradient_checkpointing()
     ema = Average(unet, loop.ema_decay)
     targets = open_targets(config, "pix", teacher, crops)
-    features = FrozenFeatures(seen, prompts[:1], spec.timestep)
+    features = FrozenFeatures(seen, prompts[:1], timestep)
 
     def judged_maps(y: Tensor) -> list[Tensor]:
         """Pixels => the discriminator backbone's feature maps: of E(y) for GenDR, else of U8(y)."""
@@ -186,7 +186,7 @@ def train(config: PixConfig) -> Path:
         unet=own,
         prompts=prompts,
         form=form,
-        timestep=spec.timestep,
+        timestep=timestep,
         pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )

@@ -30,8 +30,8 @@ class SurveyConfig:
     outputs: tuple[str, ...] = ()
     """NAME=FOLDER of ready-made results of the pairs or photos. Where it has only some of a set's pictures, they are
     compared on those, as a set of their own."""
-    ncnn: tuple[str, ...] = ()
-    """NAME=MODEL.param, networks of others in ncnn's format, run and timed here."""
+    baselines: tuple[str, ...] = ()
+    """NAME=PLACE, networks of others by file or name, run and timed here."""
     scale: int = 4
     seed: int = 0
     """Of the degradations."""

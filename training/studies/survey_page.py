@@ -120,7 +120,7 @@ def placeholder(field: str, value: object) -> str:
     if isinstance(value, Path):
         own = field in ("out", "work") and not value.is_absolute()
         return value.as_posix() if own else value.resolve().name.upper()
-    if field in ("outputs", "ncnn"):
+    if field in ("outputs", "baselines"):
         name, _, place = str(value).partition("=")
         return f"{name}={Path(place).resolve().name}"
     if field == "weights" and Path(str(value)).is_dir():
