@@ -125,7 +125,7 @@ def constant_linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 
 def copied_conv(conv: nn.Conv2d) -> nn.Conv2d:
     """The same convolution as a plain one; a change of its bias stays its own."""
-    shape: Any = (conv.kernel_size, conv.stride, conv.padding)
-    copy = nn.Conv2d(conv.in_channels, conv.out_channels, *shape, groups=conv.groups)
+    shape: dict[str, Any] = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "groups")}
+    copy = nn.Conv2d(conv.in_channels, conv.out_channels, **shape)
     copy.weight, copy.bias = conv.weight, conv.bias
     return copy
