@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.config import JudgedConfig
+from training.config import DiscriminatorConfig
 from training.loop.run import Run, keep_trainable
 from training.losses.adversarial import DiscriminatorHeads, discriminator_loss, generator_loss, report_heads
 
@@ -16,7 +16,7 @@ from training.losses.adversarial import DiscriminatorHeads, discriminator_loss, 
 class Discriminator:
     """The heads with their optimiser and their two phases: what a stage's loop needs of a discriminator."""
 
-    def __init__(self, config: JudgedConfig, run: Run, channels: Sequence[int]) -> None:
+    def __init__(self, config: DiscriminatorConfig, run: Run, channels: Sequence[int]) -> None:
         self.config, self.run = config, run
         self.heads = DiscriminatorHeads(channels, config.head_channels).to(run.accelerator.device)
         self.optimizer = torch.optim.AdamW(

@@ -22,7 +22,7 @@ from gendrpix.restore.pipelines import GenDRPipeline
 from gendrpix.specs import ModelSpec, find_model
 from training.config import BaseConfig
 from training.data.crops import HELD_OUT_SEED, open_crops
-from training.loop.ema import Average, averaged
+from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained_autoencoder
 from training.loop.run import Run, keep_trainable
 from training.loop.validation import held_out, validate
@@ -57,7 +57,7 @@ def train(config: BaseConfig) -> Path:
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    ema = Average(unet, loop.ema_decay)
+    ema = Ema(unet, loop.ema_decay)
     alignment = None
     if config.alignment_weight:
         alignment = Alignment(config.alignment_encoder, unet, device, loop.learning_rate)

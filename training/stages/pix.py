@@ -27,7 +27,7 @@ from training.config import PixConfig
 from training.data.loader import fitting_batches, sample_batches
 from training.initializers.least_squares import fit_conv_out
 from training.initializers.subpatch import share_gradients
-from training.loop.ema import Average, averaged
+from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained
 from training.loop.run import Run, keep_trainable
 from training.loop.teacher_cache import open_targets
@@ -104,7 +104,7 @@ def train(config: PixConfig) -> Path:
     if loop.gradient_checkpointing:
         for differentiated in (unet, seen):
             differentiated.enable_gradient_checkpointing()
-    ema = Average(unet, loop.ema_decay)
+    ema = Ema(unet, loop.ema_decay)
     targets = open_targets(config, "pix", teacher, crops)
     features = FrozenFeatures(seen, prompts[:1], spec.timestep)
 
