@@ -1,4 +1,4 @@
-"""What windows and pooling cost against full attention, as the Markdown of docs/performance.md.
+"""What windows and pooling cost against full attention, as the Markdown of docs/performance.
 
     python -m benchmarks.attention_quality PHOTOS --truths 768 1536 --larger 2048 3072 > table.md
 

@@ -1,4 +1,4 @@
-"""How far each restorer moves broad colours, with each correction, as the Markdown of docs/performance.md.
+"""How far each restorer moves broad colours, with each correction, as the Markdown of docs/performance.
 
     python -m benchmarks.color_drift PHOTOS > table.md
 

@@ -344,8 +344,9 @@ class PixConfig(AdversarialConfig):
     share_quarters: bool = False
     """Keep the finest level's weights shared between the quarters of a patch, as the stage `finest` leaves them."""
     negative_target: Literal["input", "truth"] = "input"
-    """What a sample with `c_neg` learns: its own degraded input, from which guidance then leads away; or the truth by
-    the L1 and MFS terms alone, without the perceptual one, so that guidance leads from fidelity to sharpness."""
+    """What a sample with `c_neg` learns: its own degraded input, from which guidance then leads away; or the truth, in
+    place of the teacher's picture too and without the perceptual term, so that guidance leads from fidelity to
+    sharpness."""
     randpad: bool = True
     """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
 

@@ -106,7 +106,7 @@ def test_published_figures_are_reproduced_from_published_results() -> None:
     """OSEDiff's own table of its results, picture by picture: PSNR-Y, SSIM-Y and NIQE, which need no large trunk.
 
     GENDRPIX_PUBLISHED holds three paths joined as in PATH: its results, their ground truths, its table. They are no
-    part of the project: docs/evaluation.md.
+    part of the project: docs/results/evaluation.md.
     """
     if not (places := os.environ.get("GENDRPIX_PUBLISHED")):
         pytest.skip("GENDRPIX_PUBLISHED names no results, truths and table")

@@ -79,17 +79,18 @@ def train(config: PixConfig) -> Path:
         """`teach`, as the cache of targets takes it."""
         return {"teacher": teach(pixels)}
 
-    def aimed(negative: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def aimed(batch: dict[str, Tensor], y: Tensor) -> Tensor:
         """What each sample learns where `c_pos` learns `y`."""
-        return y if config.negative_target == "truth" else torch.where(negative[:, None, None, None], x, y)
+        other = batch["hq" if config.negative_target == "truth" else "lq"]
+        return torch.where(batch["negative"][:, None, None, None], other, y)
 
     def wanted(start: int, count: int) -> Iterator[Tensor]:
         """Run the student on samples, yielding what its `conv_out` should have given: the truth, where it counts."""
         for batch in fitting_batches("pix: conv_out", crops, count, device, start=start, quiet=run.quiet):
-            x, negative = batch["lq"], batch["negative"]
-            student(x, prompts[negative.long()])
+            x = batch["lq"]
+            student(x, prompts[batch["negative"].long()])
             target = batch["hq"] if config.truth_weight else batch["taught"] if "taught" in batch else teach(x)
-            target = aimed(negative, x, target)
+            target = aimed(batch, target)
             yield pixel_grid.encode(target - x if form == "residual" else target)
 
     if config.fit_crops and not config.start and run.fresh:
@@ -130,7 +131,7 @@ def train(config: PixConfig) -> Path:
     # Loop
     for step, batch in run.batches(crops, first_step):
         negative, indices = batch["negative"], batch["index"].tolist()
-        y_truth = aimed(negative, batch["lq"], batch["hq"])
+        y_truth = aimed(batch, batch["hq"])
         with run.computing(unet):
             # Teacher
             y_teacher = y_truth
@@ -139,7 +140,7 @@ def train(config: PixConfig) -> Path:
                 if y_taught is None:
                     with torch.no_grad():
                         y_taught = targets(indices, partial(taught, batch["lq"]), device)["teacher"]
-                y_teacher = aimed(negative, batch["lq"], y_taught)
+                y_teacher = aimed(batch, y_taught)
 
             # Generator phase
             restore = partial(student, prompt=prompts[negative.long()])

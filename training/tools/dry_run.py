@@ -84,8 +84,8 @@ def describe(config: StageConfig, stage: str) -> str:
             f"operations     {estimate.flops / loop.batch / 1e12:.2f} TFLOP an image",
             f"memory         {total / GIBIBYTE:.1f} GiB a process, without sharding: "
             f"{estimate.state_bytes / GIBIBYTE:.1f} weights, gradients, optimisers, average; "
-            f"{estimate.kept_bytes / GIBIBYTE:.1f} activations (an estimate; libraries and fragments come on top)",
-            *_describe_fit(config, estimate),
+            f"{estimate.kept_bytes / GIBIBYTE:.1f} activations; the fit before the first step takes "
+            f"{estimate.fit_bytes / GIBIBYTE:.1f} (an estimate; libraries and fragments come on top)",
             f"speed          about {images_per_s:.3g} images/s, {seconds / 3600:.1f} hours on one such device, if a "
             f"step reaches {SHARE_OF_PEAK:.0%} of the {flops_per_s / SHARE_OF_PEAK / 1e12:.2g} TFLOP/s that a matrix "
             f"product reaches here ({device}, {loop.mixed_precision if loop.mixed_precision != 'no' else 'fp32'})",
@@ -94,20 +94,10 @@ def describe(config: StageConfig, stage: str) -> str:
     )
 
 
-def _describe_fit(config: StageConfig, estimate: Estimate) -> list[str]:
-    if not estimate.fit_bytes:
-        return []
-    crops = config.fit_crops if isinstance(config, AdversarialConfig) else 0
-    return [
-        f"fit            {crops:,} crops before the first step; its sums take {estimate.fit_bytes / GIBIBYTE:.2f} GiB"
-    ]
-
-
 def _fit_bytes(config: StageConfig, stage: str, student: Any) -> int:
     """Of the ends that the stage fits: both of GenDR-Adc, the last layer of GenDR-Pix."""
-    if not isinstance(config, AdversarialConfig) or not config.fit_crops:
-        return 0
-    if isinstance(config, PixConfig) and config.start:
+    begun = isinstance(config, PixConfig) and config.start
+    if not isinstance(config, AdversarialConfig) or not config.fit_crops or begun:
         return 0
     ends = [student.conv_in, student.conv_out] if stage == "adc" else [student.conv_out]
     return max(fit_bytes(conv.in_channels, conv.out_channels) for conv in ends)
@@ -271,10 +261,9 @@ def _distillation_step(
         target = predict(teacher, latents.encode(pixels), prompt, timestep=spec.timestep, form=spec.forms["gendr"])
         target = latents.decode(target) if stage == "pix" else target
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
-    form = spec.forms[STUDENTS[stage]]
 
     def student(x: Tensor) -> Tensor:
-        result = predict(unet, grid.encode(x), prompt, timestep=spec.timestep, form=form)
+        result = predict(unet, grid.encode(x), prompt, timestep=spec.timestep, form=spec.forms[STUDENTS[stage]])
         return grid.decode(result) if stage == "pix" else result
 
     with kept.counted():

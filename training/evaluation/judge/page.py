@@ -22,8 +22,8 @@ METHOD = (
     "Distance: the mean absolute difference to the reference's result, both less their 65 x 65 mean. It tells how near "
     "a result is to the reference, not to the truth, which nobody has.",
     "Grid score: by how many dB an 8-pixel pattern stands out. JPEG blocks in a photo raise it too.",
-    "NIQE and PIQE decide nothing. They compare local statistics with those of sharp photos, so they rate noise and "
-    "made-up texture as better: adding noise to a smooth enlargement improves both.",
+    "NIQE and PIQE decide nothing. They compare local statistics with those of sharp photos, so made-up texture "
+    "counts as sharpness: noise added to a smooth enlargement makes PIQE better.",
     "What decides is the vote. The photos and sheets are for looking only; nothing is trained on them.",
 )
 
