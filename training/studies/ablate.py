@@ -155,7 +155,7 @@ class AblateConfig:
 def ablate(config: AblateConfig) -> Path:
     """Train and score what is missing, write both files, and give back the Markdown's path."""
     _check_spec(config)
-    dataset = open_cases(config)
+    dataset = open_dataset(config)
     scorer = Scorer(config.metrics, device=pick_device(config.device), lpips_net=config.lpips_net)
     lines = {line.name: line for table in config.tables for line in TABLES[table]}
     rows = {name: score_line(config, line, dataset, scorer) for name, line in lines.items()}
@@ -184,7 +184,7 @@ def _check_spec(config: AblateConfig) -> None:
     write_text(file, json.dumps(told, indent=2) + "\n")
 
 
-def open_cases(config: AblateConfig) -> EvaluationDataset:
+def open_dataset(config: AblateConfig) -> EvaluationDataset:
     """The truths to evaluate on, degraded as in training."""
     how = Degrading(degradation=config.data.degradation, seed=config.seed, scale=config.data.scale)
     if config.truths is not None:
