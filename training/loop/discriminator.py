@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from training.config import DiscriminatorConfig
-from training.loop.run import Run, keep_trainable
+from training.loop.run import Run
 from training.losses.adversarial import DiscriminatorHeads, discriminator_loss, generator_loss, report_heads
+from training.trainable import keep_trainable
 
 
 class Discriminator:

@@ -21,11 +21,12 @@ from training.initializers.ends import begin_adc, fit_adc
 from training.loop.discriminator import Discriminator
 from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained
-from training.loop.run import Run, keep_trainable
+from training.loop.run import Run
 from training.loop.teacher_cache import open_targets
 from training.loop.validation import open_samples, validate
 from training.losses.adversarial import FrozenFeatures, positives
 from training.losses.pixel import l1_loss
+from training.trainable import keep_trainable
 
 
 def train(config: AdcConfig) -> Path:

