@@ -200,7 +200,7 @@ class BaseConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedConfig(StageConfig):
+class DiscriminatorConfig(StageConfig):
     """What every stage with a discriminator shares: small trained heads over a frozen UNet's features."""
 
     adversarial_weight: float = 0.05
@@ -220,7 +220,7 @@ class JudgedConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig(JudgedConfig):
+class TeacherConfig(DiscriminatorConfig):
     """The one-step GenDR: supervised on latents and pixels, and, with a base model, adversarial and distilled."""
 
     autoencoder: str = ""
@@ -268,7 +268,7 @@ class TeacherConfig(JudgedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(JudgedConfig):
+class AdversarialConfig(DiscriminatorConfig):
     """What the two stages of distillation share."""
 
     teacher: str = ""

@@ -36,7 +36,7 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cases:
+class EvaluationDataset:
     """A set of cases, opened one at a time."""
 
     label: str
@@ -56,7 +56,7 @@ class Cases:
         """The case of that name."""
         return self.loaders[name]()
 
-    def spread(self, count: int) -> Cases:
+    def spread(self, count: int) -> EvaluationDataset:
         """`count` of them, evenly spread over the sorted names; all for 0. A case stays what it is in any subset."""
         total = len(self)
         if count < 0:
@@ -66,7 +66,7 @@ class Cases:
         names = list(self.loaders)
         return self.only({names[i * total // count] for i in range(count)})
 
-    def only(self, names: Collection[str]) -> Cases:
+    def only(self, names: Collection[str]) -> EvaluationDataset:
         """Those with one of the names, in order."""
         kept = {name: load for name, load in self.loaders.items() if name in names}
         return dataclasses.replace(self, loaders=kept)
@@ -84,19 +84,19 @@ class Degrading:
     cropped to multiples of `scale`."""
 
 
-def degraded_cases(folder: Path, how: Degrading) -> Cases:
+def degraded_dataset(folder: Path, how: Degrading) -> EvaluationDataset:
     """The ground truths of a folder, by name. Raises ValueError for an unknown preset or a scale below 1."""
     return degraded_pictures(list(named_pictures(folder).values()), folder.resolve().name, how)
 
 
-def held_out_cases(folder: Path, how: Degrading, *, shortest_px: int = 64) -> Cases:
-    """The photos of a training folder that training holds out, as `degraded_cases`."""
+def held_out_dataset(folder: Path, how: Degrading, *, shortest_px: int = 64) -> EvaluationDataset:
+    """The photos of a training folder that training holds out, as `degraded_dataset`."""
     photos = PhotoFolder(folder, shortest_px=shortest_px, memory_bytes=0, part="held-out")
     return degraded_pictures(photos.paths, "held-out photos", how)
 
 
-def degraded_pictures(paths: Sequence[Path], label: str, how: Degrading) -> Cases:
-    """`degraded_cases` of given files, whose names without suffix must differ."""
+def degraded_pictures(paths: Sequence[Path], label: str, how: Degrading) -> EvaluationDataset:
+    """`degraded_dataset` of given files, whose names without suffix must differ."""
     preset, scale = find_preset(how.degradation), how.scale
     if scale < 1:
         raise ValueError(f"scale is {scale}; expected a whole number of at least 1.")
@@ -107,7 +107,7 @@ def degraded_pictures(paths: Sequence[Path], label: str, how: Degrading) -> Case
         raise ValueError(f"Some pictures of {label} share a name; rename one of each pair.")
     part = f", the middle {how.most_px} px" if how.most_px else ""
     label = f"{label}{part}, degraded x{scale} ({how.degradation}, seed {how.seed})"
-    return Cases(label=label, scale=scale, loaders=loaders, has_truth=True)
+    return EvaluationDataset(label=label, scale=scale, loaders=loaders, has_truth=True)
 
 
 def _degraded(path: Path, preset: Preset, index: int, how: Degrading) -> Case:
@@ -124,7 +124,7 @@ def _degraded(path: Path, preset: Preset, index: int, how: Degrading) -> Case:
     )
 
 
-def paired_cases(folder: Path, *, scale: int = 4) -> Cases:
+def paired_dataset(folder: Path, *, scale: int = 4) -> EvaluationDataset:
     """Pairs from `folder`/lq and `folder`/hq with the same names, suffixes aside.
 
     Raises ValueError for names that stand on one side only. A pair whose sizes do not fit `scale` is refused when
@@ -145,7 +145,9 @@ def paired_cases(folder: Path, *, scale: int = 4) -> Cases:
     loaders: dict[str, Callable[[], Case]] = {
         name: partial(_pair, path, sides["hq"][name], scale) for name, path in sides["lq"].items()
     }
-    return Cases(label=f"{folder.resolve().name}, pairs x{scale}", scale=scale, loaders=loaders, has_truth=True)
+    return EvaluationDataset(
+        label=f"{folder.resolve().name}, pairs x{scale}", scale=scale, loaders=loaders, has_truth=True
+    )
 
 
 def _pair(lq_path: Path, hq_path: Path, scale: int) -> Case:
@@ -159,12 +161,12 @@ def _pair(lq_path: Path, hq_path: Path, scale: int) -> Case:
     return Case(name=lq_path.stem, photo=photo, truth=truth)
 
 
-def photo_cases(folder: Path, *, scale: int = 4) -> Cases:
+def photo_dataset(folder: Path, *, scale: int = 4) -> EvaluationDataset:
     """Real pictures without a truth: only metrics that need none."""
     loaders: dict[str, Callable[[], Case]] = {
         name: partial(_photo, path) for name, path in named_pictures(folder).items()
     }
-    return Cases(
+    return EvaluationDataset(
         label=f"{folder.resolve().name}, x{scale}, without truth", scale=scale, loaders=loaders, has_truth=False
     )
 

@@ -36,22 +36,22 @@ from gendrpix.specs import PATCH
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.datasets import (
     Case,
-    Cases,
     Degrading,
-    degraded_cases,
-    held_out_cases,
-    paired_cases,
-    photo_cases,
+    EvaluationDataset,
+    degraded_dataset,
+    held_out_dataset,
+    paired_dataset,
+    photo_dataset,
 )
 from training.evaluation.figures import Cuts, plot_intervals
 from training.evaluation.methods import (
     RESIZERS,
     TRUTH,
-    Entrant,
-    baseline_entrants,
-    make_entrants,
-    output_entrants,
-    truth_entrant,
+    Method,
+    baseline_methods,
+    open_methods,
+    output_methods,
+    truth_method,
 )
 from training.evaluation.report import CsvTable, describe, make_headings, to_document, to_markdown
 from training.evaluation.statistics import Row, bootstrap
@@ -92,31 +92,31 @@ def evaluate(config: EvaluateConfig, loaded: Loaded | None = None) -> Path:
         raise ValueError(f"{taken[0]} exists already; choose another --out or pass --overwrite.")
     loaded = loaded or load(config)
     scorer = loaded.scorer
-    entrants, cases = prepare(config, loaded.cache)
-    against, judged = choose_reference(config.against, entrants), choose_judged(entrants)
+    methods, dataset = prepare(config, loaded.cache)
+    against, judged = choose_reference(config.against, methods), choose_judged(methods)
     cuts = Cuts(judged.name, config.crop_px) if config.crops else None
     config.out.mkdir(parents=True, exist_ok=True)
     with targets["scores.csv"].open("w", encoding="utf-8", newline="") as file:
         table = CsvTable(file, scorer.names)
-        rows = score_all(entrants, cases, scorer, table, results_folder(config), cuts=cuts, timing=config.timing)
+        rows = score_all(methods, dataset, scorer, table, results_folder(config), cuts=cuts, timing=config.timing)
     headings = make_headings(scorer)
-    header = describe(config, cases, entrants, rows, scorer)
-    if config.reconstruction and cases.has_truth and {"gendr", "gendr-adc"}.intersection(config.restorers):
-        header["autoencoder"] = score_autoencoder(config, cases, loaded.cache)
+    header = describe(config, dataset, methods, rows, scorer)
+    if config.reconstruction and dataset.has_truth and {"gendr", "gendr-adc"}.intersection(config.restorers):
+        header["autoencoder"] = score_autoencoder(config, dataset, loaded.cache)
     document = to_document(rows, header, against)
     write_text(targets["scores.json"], json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     write_text(targets["scores.md"], to_markdown(rows, header, against, headings))
     if any(row.values for row in rows):
-        save_figure(plot_intervals(rows, headings, f"{cases.label}: mean and 95% interval"), targets["intervals.png"])
+        save_figure(plot_intervals(rows, headings, f"{dataset.label}: mean and 95% interval"), targets["intervals.png"])
     if cuts:
         sheet = cuts.sheet(rows, judged.label, config.crops, columns=config.crop_columns)
         save_png(sheet, targets["crops.png"], overwrite=True)
     return targets["scores.md"]
 
 
-def prepare(config: EvaluateConfig, cache: RestorerCache) -> tuple[list[Entrant], Cases]:
+def prepare(config: EvaluateConfig, cache: RestorerCache) -> tuple[list[Method], EvaluationDataset]:
     """Who competes, weights loaded, and on what."""
-    cases = open_cases(config)
+    dataset = open_dataset(config)
     settings = CompareSettings(
         scale=float(config.scale),
         pos_pad=config.pos_pad,
@@ -125,43 +125,43 @@ def prepare(config: EvaluateConfig, cache: RestorerCache) -> tuple[list[Entrant]
         warmup=1 if config.timing else 0,
         repeats=config.repeats,
     )
-    networks = baseline_entrants(config.baselines, settings, cache.device)
-    peers, cases = output_entrants(config.outputs, cases, settings, common=config.common, others=networks)
-    cases = cases.spread(config.pictures)
-    entrants = make_entrants(
+    networks = baseline_methods(config.baselines, settings, cache.device)
+    peers, dataset = output_methods(config.outputs, dataset, settings, common=config.common, others=networks)
+    dataset = dataset.spread(config.pictures)
+    methods = open_methods(
         config.restorers, guidance=config.guidance, settings=settings, cache=cache, attention=config.attention
     )
-    truth = [truth_entrant(settings)] if cases.has_truth else []
-    return [*truth, *entrants, *networks, *peers], cases
+    truth = [truth_method(settings)] if dataset.has_truth else []
+    return [*truth, *methods, *networks, *peers], dataset
 
 
-def open_cases(config: EvaluateConfig) -> Cases:
+def open_dataset(config: EvaluateConfig) -> EvaluationDataset:
     """The set that the settings name."""
     how = Degrading(degradation=config.degradation, seed=config.seed, scale=config.scale, most_px=config.most_px)
     if config.truths is not None:
-        return degraded_cases(config.truths, how)
+        return degraded_dataset(config.truths, how)
     if config.held_out is not None:
-        return held_out_cases(config.held_out, how)
+        return held_out_dataset(config.held_out, how)
     if config.pairs is not None:
-        return paired_cases(config.pairs, scale=config.scale)
+        return paired_dataset(config.pairs, scale=config.scale)
     assert config.photos is not None
-    return photo_cases(config.photos, scale=config.scale)
+    return photo_dataset(config.photos, scale=config.scale)
 
 
-def choose_reference(asked: str, entrants: Sequence[Entrant]) -> str:
+def choose_reference(asked: str, methods: Sequence[Method]) -> str:
     """Whom differences are taken to. Raises ValueError for somebody who is not there."""
-    names = [entrant.name for entrant in entrants if entrant.name != TRUTH]
+    names = [method.name for method in methods if method.name != TRUTH]
     if asked and asked not in names:
         raise ValueError(f"--against is {asked!r}; expected one of {', '.join(names)}.")
     return asked or ("gendr" if "gendr" in names else names[0])
 
 
-def choose_judged(entrants: Sequence[Entrant]) -> Entrant:
+def choose_judged(methods: Sequence[Method]) -> Method:
     """Whose results choose the pictures and crops of the sheet: the last with weights of ours, else the last of all
     but the truth and the resizers, else the last."""
-    own = [entrant for entrant in entrants if entrant.weights]
-    others = [entrant for entrant in entrants if entrant.name != TRUTH and entrant.name not in RESIZERS]
-    return (own or others or list(entrants))[-1]
+    own = [method for method in methods if method.weights]
+    others = [method for method in methods if method.name != TRUTH and method.name not in RESIZERS]
+    return (own or others or list(methods))[-1]
 
 
 def results_folder(config: EvaluateConfig) -> Path | None:
@@ -170,8 +170,8 @@ def results_folder(config: EvaluateConfig) -> Path | None:
 
 
 def score_all(
-    entrants: Sequence[Entrant],
-    cases: Cases,
+    methods: Sequence[Method],
+    dataset: EvaluationDataset,
     scorer: Scorer,
     table: CsvTable | None = None,
     keep: Path | None = None,
@@ -179,26 +179,26 @@ def score_all(
     cuts: Cuts | None = None,
     timing: bool = True,
 ) -> list[Row]:
-    """Every entrant on every case, picture by picture; each row goes to `table` as soon as it is there.
+    """Every method on every case, picture by picture; each row goes to `table` as soon as it is there.
 
     keep: folder for the results as PNG, one folder a restorer. cuts: takes a crop of each result. timing: False leaves
     time and memory out of the rows.
     """
     rows = []
-    labels = {entrant.name: entrant.label for entrant in entrants}
-    with setting_aside(), tqdm(total=len(cases) * len(entrants), desc=cases.label, disable=None) as bar:
-        for case in cases:
+    labels = {method.name: method.label for method in methods}
+    with setting_aside(), tqdm(total=len(dataset) * len(methods), desc=dataset.label, disable=None) as bar:
+        for case in dataset:
             records = {}
-            for entrant in entrants:
-                record = records[entrant.name] = entrant.run(case, scorer)
-                row = to_row(entrant, case, record)
+            for method in methods:
+                record = records[method.name] = method.run(case, scorer)
+                row = to_row(method, case, record)
                 if not timing:
                     row = dataclasses.replace(row, seconds=None, peak_bytes=None)
                 rows.append(row)
                 if table is not None:
                     table.add(row)
-                if keep is not None and entrant.computes:
-                    folder = keep / entrant.name.replace("*", "-star")
+                if keep is not None and method.computes:
+                    folder = keep / method.name.replace("*", "-star")
                     folder.mkdir(parents=True, exist_ok=True)
                     save_png(record.image, folder / f"{case.name}.png", overwrite=True)
                 bar.update()
@@ -218,19 +218,19 @@ def setting_aside() -> Iterator[None]:
         gc.unfreeze()
 
 
-def score_autoencoder(config: EvaluateConfig, cases: Cases, cache: RestorerCache) -> dict[str, Any]:
+def score_autoencoder(config: EvaluateConfig, dataset: EvaluationDataset, cache: RestorerCache) -> dict[str, Any]:
     """The autoencoder's own RGB PSNR on the truths: the interval over pictures, and each picture's."""
-    found = reconstruction_psnr(cache("gendr" if "gendr" in config.restorers else "gendr-adc").vae, cases)
+    found = reconstruction_psnr(cache("gendr" if "gendr" in config.restorers else "gendr-adc").vae, dataset)
     if not found:
         return {}
     return {"psnr_rgb_db": bootstrap(list(found.values())).to_dict(), "pictures": found}
 
 
-def to_row(entrant: Entrant, case: Case, record: Record) -> Row:
+def to_row(method: Method, case: Case, record: Record) -> Row:
     """The figures of a record, without its pictures."""
     return Row(
-        restorer=entrant.name,
-        label=entrant.label,
+        restorer=method.name,
+        label=method.label,
         picture=case.name,
         width_px=record.size[0],
         height_px=record.size[1],
@@ -251,13 +251,13 @@ def reconstruct(autoencoder: Autoencoder, pixels: Tensor) -> Tensor:
     return codec.decode(codec.encode(pixels.to(autoencoder.device, autoencoder.dtype))).float().cpu().clamp(-1, 1)
 
 
-def reconstruction_psnr(autoencoder: Autoencoder, cases: Cases) -> dict[str, float]:
+def reconstruction_psnr(autoencoder: Autoencoder, dataset: EvaluationDataset) -> dict[str, float]:
     """Picture => PSNR in dB over R, G and B of D(E(truth)), rounded to 8 bits; whole pictures, no border crop.
 
     Truths are cropped at bottom and right to multiples of 8. Those smaller than that are left out.
     """
     found = {}
-    for case in cases:
+    for case in dataset:
         assert case.truth is not None
         height, width = (side - side % PATCH for side in case.truth.color.shape[-2:])
         if min(height, width) < PATCH:

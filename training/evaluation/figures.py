@@ -53,7 +53,7 @@ def pick_pictures(rows: Sequence[Row], restorer: str, count: int) -> dict[str, s
 
 
 class Cuts:
-    """The same crop of every entrant's result, one crop a picture, kept while an evaluation runs."""
+    """The same crop of every method's result, one crop a picture, kept while an evaluation runs."""
 
     def __init__(self, judged: str, side_px: int) -> None:
         """judged: whose results choose the crops and, by their scores, the pictures that are shown."""
@@ -61,7 +61,7 @@ class Cuts:
         self._cuts: dict[str, dict[str, PIL.Image.Image]] = {}
 
     def add(self, case: Case, records: Mapping[str, Record], labels: Mapping[str, str]) -> None:
-        """Cut one case's results, entrant => record, shown in that order under their labels; the truth goes last."""
+        """Cut one case's results, method => record, shown in that order under their labels; the truth goes last."""
         result = open_picture(records[self.judged].image, SCORED).color
         crop = find_crop(result, None if case.truth is None else case.truth.color, self.side_px)
         ordered = sorted(records, key=lambda name: name == TRUTH)  # from left to right: input to truth

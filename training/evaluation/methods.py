@@ -28,7 +28,7 @@ from gendrpix.settings.restoration import CompareSettings
 from gendrpix.specs import CHOICE_LABELS, restorer_of
 from gendrpix.weights.load import find_restorer_folder
 from gendrpix.weights.verify import digest_weights
-from training.evaluation.datasets import Case, Cases, enumerated, named_pictures
+from training.evaluation.datasets import Case, EvaluationDataset, enumerated, named_pictures
 
 Choice = Literal["bicubic", "lanczos", "gendr", "gendr-adc", "gendr-pix", "gendr-pix*"]
 CHOICES: tuple[str, ...] = get_args(Choice)
@@ -39,7 +39,7 @@ DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entrant:
+class Method:
     """One line of the table: how it treats a case, and how a report names it."""
 
     name: str
@@ -52,17 +52,17 @@ class Entrant:
     """Digest of the network's weights, where there are any."""
 
 
-def make_entrants(
+def open_methods(
     choices: Sequence[str],
     *,
     guidance: Sequence[float],
     settings: CompareSettings,
     cache: RestorerCache,
     attention: Sequence[str] = (),
-) -> list[Entrant]:
-    """The entrants in the order asked for, bicubic first in any case, "gendr-pix" once for every omega.
+) -> list[Method]:
+    """The methods in the order asked for, bicubic first in any case, "gendr-pix" once for every omega.
 
-    attention: kinds of self-attention, an entrant for each where they are several; none is as loaded.
+    attention: kinds of self-attention, an method for each where they are several; none is as loaded.
     Loads the weights, so that missing ones are said at once. Raises ValueError for an unknown or repeated choice.
     """
     unknown = [choice for choice in choices if choice not in CHOICES]
@@ -70,11 +70,11 @@ def make_entrants(
         raise ValueError(f"Unknown restorer {unknown[0]!r}; expected some of {', '.join(CHOICES)}.")
     if "gendr-pix" in choices and not guidance:
         raise ValueError("gendr-pix needs --guidance OMEGA; give one or more, or ask for gendr-pix* alone.")
-    entrants = []
+    methods = []
     for choice in dict.fromkeys(("bicubic", *choices)):
         if choice in RESIZERS:
             run = partial(run_resizer, choice, settings)
-            entrants.append(Entrant(name=choice, label=RESIZERS[choice], run=run))
+            methods.append(Method(name=choice, label=RESIZERS[choice], run=run))
             continue
         cache(choice)
         digest = digest_weights(find_restorer_folder(restorer_of(choice), cache.weights))[:DIGITS]
@@ -87,15 +87,15 @@ def make_entrants(
             own = first[kind] if omega is None or omega == omegas[0] else Remix(first[kind], omega)
             name = f"{choice}@{omega:g}" if omega is not None and len(omegas) > 1 else choice
             label = CHOICE_LABELS[choice] + ("" if omega is None else f" (ω {omega:g})")
-            entrants.append(
-                Entrant(
+            methods.append(
+                Method(
                     name=f"{name}/{kind}" if len(kinds) > 1 else name,
                     label=f"{label}, {kind}" if len(kinds) > 1 else label,
                     run=own,
                     weights=digest,
                 )
             )
-    return entrants
+    return methods
 
 
 class Restorer:
@@ -122,7 +122,7 @@ class Restorer:
         self._warm_sizes.add(size)
         settings = dataclasses.replace(self.settings, warmup=warmup)
         pipeline = self.cache(self.choice)
-        if self.attention is not None:  # each time: entrants share the pipeline
+        if self.attention is not None:  # each time: methods share the pipeline
             pipeline.set_attention(self.attention)
         record = run_choice(case.photo, self.choice, settings, pipeline, scorer, case.truth)
         self._last = (case.name, record)
@@ -173,31 +173,31 @@ def ready_record(
     )
 
 
-def truth_entrant(settings: CompareSettings) -> Entrant:
+def truth_method(settings: CompareSettings) -> Method:
     """The truth itself under the metrics that need none: what the others' figures are read against."""
 
     def run(case: Case, scorer: Scorer) -> Record:
         assert case.truth is not None
         return ready_record(TRUTH, "Truth", to_pil(case.truth.color), settings, _without_truth(case), scorer)
 
-    return Entrant(name=TRUTH, label="Truth", run=run, computes=False)
+    return Method(name=TRUTH, label="Truth", run=run, computes=False)
 
 
 def _without_truth(case: Case) -> Case:
     return dataclasses.replace(case, truth=None)
 
 
-def baseline_entrants(words: Sequence[str], settings: CompareSettings, device: torch.device) -> list[Entrant]:
-    """Entrants for NAME=PLACE, networks of others by file or name, loaded now and timed as the restorers are.
+def baseline_methods(words: Sequence[str], settings: CompareSettings, device: torch.device) -> list[Method]:
+    """Methods for NAME=PLACE, networks of others by file or name, loaded now and timed as the restorers are.
 
     Raises ValueError for a malformed word, a taken name or a network that cannot be loaded.
     """
-    entrants = []
+    methods = []
     for name, place in split_words("--baselines", words, taken_names()):
         network = open_baseline(place, device)
         run = partial(_run_baseline, name, network, settings)
-        entrants.append(Entrant(name=name, label=name, run=run, weights=network.digest[:DIGITS]))
-    return entrants
+        methods.append(Method(name=name, label=name, run=run, weights=network.digest[:DIGITS]))
+    return methods
 
 
 def _run_baseline(name: str, network: NetworkRestorer, settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
@@ -222,36 +222,36 @@ def split_words(option: str, words: Sequence[str], taken: set[str]) -> Iterator[
         yield name, place
 
 
-def output_entrants(
+def output_methods(
     words: Sequence[str],
-    cases: Cases,
+    dataset: EvaluationDataset,
     settings: CompareSettings,
     *,
     common: bool = False,
-    others: Sequence[Entrant] = (),
-) -> tuple[list[Entrant], Cases]:
-    """Entrants for NAME=FOLDER, folders of ready-made results named as the cases are, and the cases they all have.
+    others: Sequence[Method] = (),
+) -> tuple[list[Method], EvaluationDataset]:
+    """Methods for NAME=FOLDER, folders of ready-made results named as the cases are, and the cases they all have.
 
-    others: entrants whose names are taken as well.
+    others: methods whose names are taken as well.
     Raises ValueError for a malformed word, a taken name, and missing results unless `common` restricts the set.
     """
-    entrants: list[Entrant] = []
+    methods: list[Method] = []
     taken = taken_names() | {other.name.casefold() for other in others}
     for name, place in split_words("--outputs", words, taken):
         files = named_pictures(Path(place))
-        missing = [case for case in cases.loaders if case not in files]
-        if len(missing) == len(cases):
-            raise ValueError(f"{place} has no picture of {cases.label}; name the results as the inputs are named.")
+        missing = [case for case in dataset.loaders if case not in files]
+        if len(missing) == len(dataset):
+            raise ValueError(f"{place} has no picture of {dataset.label}; name the results as the inputs are named.")
         if missing and not common:
             raise ValueError(
-                f"{name} lacks {len(missing)} of {len(cases)} results ({enumerated(missing)}); "
+                f"{name} lacks {len(missing)} of {len(dataset)} results ({enumerated(missing)}); "
                 "add them, or pass --common to use only pictures that all have."
             )
-        cases = cases.only(files)
-        entrants.append(Entrant(name=name, label=name, run=partial(_score_file, name, files, settings), computes=False))
-    if not len(cases):
+        dataset = dataset.only(files)
+        methods.append(Method(name=name, label=name, run=partial(_score_file, name, files, settings), computes=False))
+    if not len(dataset):
         raise ValueError("The folders of --outputs have no picture in common; evaluate them one by one.")
-    return entrants, cases
+    return methods, dataset
 
 
 def _score_file(name: str, files: dict[str, Path], settings: CompareSettings, case: Case, scorer: Scorer) -> Record:

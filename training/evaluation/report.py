@@ -17,8 +17,8 @@ from gendrpix.metrics.registry import METRICS
 from gendrpix.metrics.scorer import Scorer
 from gendrpix.report.tables import DASH, Table, format_bytes, format_seconds
 from training.evaluation.config import EvaluateConfig
-from training.evaluation.datasets import Cases
-from training.evaluation.methods import Entrant
+from training.evaluation.datasets import EvaluationDataset
+from training.evaluation.methods import Method
 from training.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, Interval, Row, by_restorer, differences, summarise
 
 METHOD = (
@@ -35,7 +35,7 @@ def make_headings(scorer: Scorer) -> dict[str, str]:
 
 
 def describe(
-    config: EvaluateConfig, cases: Cases, entrants: Sequence[Entrant], rows: Sequence[Row], scorer: Scorer
+    config: EvaluateConfig, dataset: EvaluationDataset, methods: Sequence[Method], rows: Sequence[Row], scorer: Scorer
 ) -> dict[str, Any]:
     """How the figures were made: set, weights, device, versions. Folders by name only."""
     sizes = sorted({(row.width_px, row.height_px) for row in rows})
@@ -47,13 +47,13 @@ def describe(
         "diffusers": importlib.metadata.version("diffusers"),
         "pyiqa": importlib.metadata.version("pyiqa"),
         "python": platform.python_version(),
-        "set": cases.label,
-        "num_pictures": len(cases),
+        "set": dataset.label,
+        "num_pictures": len(dataset),
         "sizes_px": [f"{width} x {height}" for width, height in sizes],
-        "scale": cases.scale,
+        "scale": dataset.scale,
         "weights": place.resolve().name if place.is_dir() else config.weights,
-        "weights_sha256": {entrant.name: entrant.weights for entrant in entrants if entrant.weights},
-        "labels": {entrant.name: entrant.label for entrant in entrants},
+        "weights_sha256": {method.name: method.weights for method in methods if method.weights},
+        "labels": {method.name: method.label for method in methods},
         "guidance": list(config.guidance),
         "pos_pad": config.pos_pad,
         "neg_pad": config.neg_pad,

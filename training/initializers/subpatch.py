@@ -3,8 +3,8 @@
 A position of the UNet holds 8 x 8 pixels, so its convolutions must learn each structure anew at every place that it can
 have in them. A convolution over patches of 4 x 4 pixels shares its weights between the four places, has a sixteenth of
 the weights, and is at the same time a convolution over patches of 8 x 8, of four times as many channels: channel
-4 c + p of the large one is channel c of the small one in quarter p. The stage `finest` trains
-the small network and writes its weights into the UNet, whose other layers then add nothing to the result.
+4 c + p of the large one is channel c of the small one in quarter p. The stage `finest` trains the small network and
+writes its weights into the UNet, whose other layers then add nothing to the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PART = PATCH // 2
 QUARTERS = 4
 
 
-class Finest(nn.Module):
+class SubpatchNetwork(nn.Module):
     """The finest level of a UNet over pixel-unshuffled pictures: ends and residual blocks, without attention.
 
     (B, 3, H, W) in [-1, 1], sides multiples of 4 => the same, its input plus what the network adds; it begins as the
@@ -95,12 +95,12 @@ class Shared(NamedTuple):
 
 
 @torch.no_grad()
-def write_into(finest: Finest, unet: UNet2DConditionModel) -> None:
-    """Make `unet`, in the residual form, compute what `finest` does, in place.
+def write_into(subpatch: SubpatchNetwork, unet: UNet2DConditionModel) -> None:
+    """Make `unet`, in the residual form, compute what `subpatch` does, in place.
 
     Its attention and what lies deeper keep their weights; the layers that would let them be heard become zero.
     """
-    for one in _shared(finest, unet):
+    for one in _shared(subpatch, unet):
         if one.large.ndim > 1:  # a norm goes on seeing the level below: its weights must be able to grow again
             one.large.zero_()
         one.large[one.heard] = F.pad(one.small.flatten(), (0, 1))[one.taken]
@@ -113,15 +113,15 @@ def write_into(finest: Finest, unet: UNet2DConditionModel) -> None:
 
 
 @torch.no_grad()
-def read_from(finest: Finest, unet: UNet2DConditionModel) -> None:
-    """Give `finest` the weights that `write_into` has written, in place; the mean, where quarters differ by now."""
-    for one in _shared(finest, unet):
+def read_from(subpatch: SubpatchNetwork, unet: UNet2DConditionModel) -> None:
+    """Give `subpatch` the weights that `write_into` has written, in place; the mean, where quarters differ by now."""
+    for one in _shared(subpatch, unet):
         one.small.copy_(_means(one, one.large[one.heard])[:-1].view_as(one.small))
 
 
 def share_gradients(unet: UNet2DConditionModel) -> None:
     """From now on gradients keep the finest level's weights shared: each becomes the mean over its places."""
-    for one in _shared(Finest(unet), unet):
+    for one in _shared(SubpatchNetwork(unet), unet):
         device = one.large.device
         here = one._replace(taken=one.taken.to(device), weights=one.weights.to(device))
         one.large.register_hook(partial(_averaged, here))
@@ -139,12 +139,14 @@ def _means(one: Shared, values: Tensor) -> Tensor:
     return sums * one.weights
 
 
-def _shared(finest: Finest, unet: UNet2DConditionModel) -> Iterator[Shared]:
-    """Every parameter of `finest` with its place in `unet`."""
+def _shared(subpatch: SubpatchNetwork, unet: UNet2DConditionModel) -> Iterator[Shared]:
+    """Every parameter of `subpatch` with its place in `unet`."""
     channels = unet.conv_in.out_channels
     inner, pixels = _quarters(channels), _quarters_of_pixels()
-    yield from _shared_conv(finest.conv_in, unet.conv_in, pixels, inner)
-    blocks = zip([*finest.down, *finest.up], [*unet.down_blocks[0].resnets, *unet.up_blocks[-1].resnets], strict=True)
+    yield from _shared_conv(subpatch.conv_in, unet.conv_in, pixels, inner)
+    blocks = zip(
+        [*subpatch.down, *subpatch.up], [*unet.down_blocks[0].resnets, *unet.up_blocks[-1].resnets], strict=True
+    )
     for block, place in blocks:
         read = _quarters(block.in_channels * QUARTERS)
         yield from _shared_norm(block.norm1, place.norm1)
@@ -153,8 +155,8 @@ def _shared(finest: Finest, unet: UNet2DConditionModel) -> Iterator[Shared]:
         yield from _shared_conv(block.conv2, place.conv2, inner, inner)
         if block.conv_shortcut is not None:
             yield from _shared_conv(block.conv_shortcut, place.conv_shortcut, read, inner)
-    yield from _shared_norm(finest.conv_norm_out, unet.conv_norm_out)
-    yield from _shared_conv(finest.conv_out, unet.conv_out, inner, pixels)
+    yield from _shared_norm(subpatch.conv_norm_out, unet.conv_norm_out)
+    yield from _shared_conv(subpatch.conv_out, unet.conv_out, inner, pixels)
 
 
 def _quarters(channels: int) -> Tensor:

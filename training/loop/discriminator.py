@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.config import JudgedConfig
-from training.loop.run import Run, keep_trainable
+from training.config import DiscriminatorConfig
+from training.loop.run import Run
 from training.losses.adversarial import DiscriminatorHeads, discriminator_loss, generator_loss, report_heads
+from training.trainable import keep_trainable
 
 
 class Discriminator:
     """The heads with their optimiser and their two phases: what a stage's loop needs of a discriminator."""
 
-    def __init__(self, config: JudgedConfig, run: Run, channels: Sequence[int]) -> None:
+    def __init__(self, config: DiscriminatorConfig, run: Run, channels: Sequence[int]) -> None:
         self.config, self.run = config, run
         self.heads = DiscriminatorHeads(channels, config.head_channels).to(run.accelerator.device)
         self.optimizer = torch.optim.AdamW(

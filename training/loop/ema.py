@@ -11,7 +11,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 
-class Average(EMAModel):
+class Ema(EMAModel):
     """Exponential moving average with a warmed-up decay, in the weights' first precision.
 
     A decay of 0 keeps no average and takes no memory: then the weights themselves are validated and exported.
@@ -39,15 +39,15 @@ class Average(EMAModel):
 
 
 @contextmanager
-def averaged(average: Average, model: nn.Module) -> Iterator[None]:
+def averaged(ema: Ema, model: nn.Module) -> Iterator[None]:
     """Inside, `model` has the averaged weights and no gradients; afterwards its own again."""
-    average.store(model.parameters())
-    average.copy_to(model.parameters())
+    ema.store(model.parameters())
+    ema.copy_to(model.parameters())
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        average.restore(model.parameters())
+        ema.restore(model.parameters())
         model.train(was_training)

@@ -20,7 +20,7 @@ from gendrpix.models.networks import Autoencoder
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.specs import ModelSpec
 from gendrpix.weights.load import load_autoencoder
-from training.loop.ema import Average
+from training.loop.ema import Ema
 
 Restorer = TypeVar("Restorer", bound=RestorerPipeline)
 
@@ -59,15 +59,15 @@ def load_trained_autoencoder(location: str, spec: ModelSpec) -> Autoencoder:
     return autoencoder
 
 
-def finished(accelerator: Accelerator, model: nn.Module, average: Average) -> Any:
+def finished(accelerator: Accelerator, model: nn.Module, ema: Ema) -> Any:
     """An unwrapped float32 copy of a trained model with its averaged weights, ready to export.
 
     Every process must call it: sharded weights are gathered.
     """
     own = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    if average.shadow_params:
+    if ema.shadow_params:
         own = copy.deepcopy(own).float()
-        average.copy_to(own.parameters())
+        ema.copy_to(own.parameters())
         return own
     weights = accelerator.get_state_dict(model)
     whole = type(own).from_config(own.config) if isinstance(own, ConfigMixin) else copy.deepcopy(own)

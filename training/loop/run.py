@@ -359,9 +359,3 @@ def _partial(path: Path) -> Path:
 def _set_learning_rate(optimizer: Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
-
-
-def keep_trainable(module: nn.Module, *, trainable: bool) -> nn.Module:
-    """Set `requires_grad` of all parameters; a frozen module is also put in evaluation mode."""
-    module.requires_grad_(trainable)
-    return module.train(trainable)

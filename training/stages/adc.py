@@ -19,13 +19,14 @@ from training.config import AdcConfig
 from training.data.loader import fitting_batches, sample_batches
 from training.initializers.ends import begin_adc, fit_adc
 from training.loop.discriminator import Discriminator
-from training.loop.ema import Average, averaged
+from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained
-from training.loop.run import Run, keep_trainable
+from training.loop.run import Run
 from training.loop.teacher_cache import open_targets
 from training.loop.validation import open_samples, validate
 from training.losses.adversarial import FrozenFeatures, positives
 from training.losses.pixel import l1_loss
+from training.trainable import keep_trainable
 
 
 def train(config: AdcConfig) -> Path:
@@ -55,7 +56,7 @@ def train(config: AdcConfig) -> Path:
     if loop.gradient_checkpointing:
         for differentiated in (unet, teacher.unet):
             differentiated.enable_gradient_checkpointing()
-    ema = Average(unet, loop.ema_decay)
+    ema = Ema(unet, loop.ema_decay)
     targets = open_targets(config, "adc", teacher, crops)
     features = FrozenFeatures(teacher.unet, prompts[:1], timestep)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0

@@ -19,7 +19,7 @@ from gendrpix.specs import find_model
 from training.config import AutoencoderConfig
 from training.data.crops import Crops, open_crops
 from training.initializers.pca import principal_components, start_from_components
-from training.loop.ema import Average, averaged
+from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained_autoencoder
 from training.loop.run import Run
 from training.loop.validation import held_out, validate
@@ -43,7 +43,7 @@ def train(config: AutoencoderConfig) -> Path:
     if config.start == "principal" and run.fresh:
         _start_from_principal_components(model, crops, config.start_crops)
     model.to(accelerator.device, memory_format=torch.channels_last)
-    ema = Average(model, loop.ema_decay)
+    ema = Ema(model, loop.ema_decay)
 
     # Optimiser
     optimizer = run.optimizer(model.parameters())

@@ -21,12 +21,13 @@ from gendrpix.specs import ModelSpec, find_model
 from gendrpix.weights.source import FORMS, check_geometry, encode_prompts, load_part, read_form
 from training.config import BaseConfig
 from training.data.crops import HELD_OUT_SEED, open_crops
-from training.loop.ema import Average, averaged
+from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained_autoencoder
-from training.loop.run import Run, keep_trainable
+from training.loop.run import Run
 from training.loop.validation import held_out, validate
 from training.losses.alignment import Alignment
 from training.losses.score_distillation import Denoiser, diffuse, draw_noise
+from training.trainable import keep_trainable
 
 
 def train(config: BaseConfig) -> Path:
@@ -51,7 +52,7 @@ def train(config: BaseConfig) -> Path:
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    ema = Average(unet, loop.ema_decay)
+    ema = Ema(unet, loop.ema_decay)
     alignment = None
     if config.alignment_weight:
         alignment = Alignment(config.alignment_encoder, unet, device, loop.learning_rate)

@@ -14,8 +14,8 @@ from gendrpix.models.networks import build_unet, initial_prompts
 from gendrpix.restore.pipelines import GenDRPixPipeline
 from gendrpix.specs import RESTORER_SPECS, find_model
 from training.config import FinestConfig
-from training.initializers.subpatch import Finest, read_from, write_into
-from training.loop.ema import Average, averaged
+from training.initializers.subpatch import SubpatchNetwork, read_from, write_into
+from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained
 from training.loop.run import Run
 from training.loop.validation import open_samples, validate
@@ -43,13 +43,13 @@ def train(config: FinestConfig) -> Path:
         unet, prompts = start.unet, start.prompts
     else:
         unet, prompts = build_unet(spec, *RESTORER_SPECS["gendr-pix"].channels(spec)), initial_prompts(spec)
-    finest = Finest(unet)
+    subpatch = SubpatchNetwork(unet)
     if config.start:
-        read_from(finest, unet)
-    finest = finest.to(memory_format=torch.channels_last).to(device)
-    ema = Average(finest, loop.ema_decay)
-    optimizer = run.optimizer(finest.parameters())
-    finest, optimizer = accelerator.prepare(finest, optimizer)
+        read_from(subpatch, unet)
+    subpatch = subpatch.to(memory_format=torch.channels_last).to(device)
+    ema = Ema(subpatch, loop.ema_decay)
+    optimizer = run.optimizer(subpatch.parameters())
+    subpatch, optimizer = accelerator.prepare(subpatch, optimizer)
     accelerator.register_for_checkpointing(ema)
 
     # Resume
@@ -58,9 +58,9 @@ def train(config: FinestConfig) -> Path:
 
     # Loop
     for step, batch in run.batches(crops, first_step):
-        with run.computing(finest):
+        with run.computing(subpatch):
             indices = batch["index"].tolist()
-            restored = through_padding(finest, batch["lq"], step, indices, loop.seed, config.padded_probability)
+            restored = through_padding(subpatch, batch["lq"], step, indices, loop.seed, config.padded_probability)
             restored = restored.float()
             truth = l1_loss(restored, batch["hq"])
             loss, terms = config.truth_weight * truth, {"truth": truth.detach()}
@@ -68,13 +68,13 @@ def train(config: FinestConfig) -> Path:
                 distill = l1_loss(restored, batch["taught"])
                 loss = loss + config.distill_weight * distill
                 terms["distill"] = distill.detach()
-            run.update(loss, optimizer, finest.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
+            run.update(loss, optimizer, subpatch.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
         if not accelerator.sync_gradients:
             continue
-        ema.step(finest.parameters())
+        ema.step(subpatch.parameters())
         run.report(bar, step + 1, terms)
         if run.due(step + 1, loop.sample_every):
-            own = accelerator.unwrap_model(finest)
+            own = accelerator.unwrap_model(subpatch)
             with averaged(ema, own):
                 figures = validate(own, checked, run.sample_picture(step + 1))
             run.judge(step + 1, figures)
@@ -82,7 +82,7 @@ def train(config: FinestConfig) -> Path:
             run.save(step + 1)
 
     # Export
-    write_into(finished(accelerator, finest, ema), unet)
+    write_into(finished(accelerator, subpatch, ema), unet)
     pipeline = GenDRPixPipeline(unet=unet, prompts=prompts, form="residual", timestep=spec.timestep, model=spec.name)
     weights = export(accelerator, {"gendr-pix": pipeline}, run.folder / "weights")
     run.finish()

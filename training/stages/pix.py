@@ -27,9 +27,9 @@ from training.config import PixConfig
 from training.data.loader import fitting_batches, sample_batches
 from training.initializers.least_squares import fit_conv_out
 from training.initializers.subpatch import share_gradients
-from training.loop.ema import Average, averaged
+from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained
-from training.loop.run import Run, keep_trainable
+from training.loop.run import Run
 from training.loop.teacher_cache import open_targets
 from training.loop.validation import open_samples, validate
 from training.losses.adversarial import FrozenFeatures, positives
@@ -37,6 +37,7 @@ from training.losses.perceptual import build_perceptual_loss
 from training.losses.pixel import l1_loss
 from training.losses.randpad import through_padding
 from training.stages.pix_terms import PictureTerms, Shown, pattern_terms, shift_term
+from training.trainable import keep_trainable
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def train(config: PixConfig) -> Path:
     if loop.gradient_checkpointing:
         for differentiated in (unet, seen):
             differentiated.enable_gradient_checkpointing()
-    ema = Average(unet, loop.ema_decay)
+    ema = Ema(unet, loop.ema_decay)
     targets = open_targets(config, "pix", teacher, crops)
     features = FrozenFeatures(seen, prompts[:1], timestep)
 

@@ -25,13 +25,14 @@ from training.data.loader import sample_batches
 from training.initializers.identity import start_as_identity
 from training.initializers.transplant import take_body
 from training.loop.discriminator import Discriminator
-from training.loop.ema import Average, averaged
+from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained, load_trained_autoencoder
-from training.loop.run import Run, keep_trainable
+from training.loop.run import Run
 from training.loop.validation import open_samples, validate
 from training.losses.adversarial import FrozenFeatures, positives
 from training.losses.pixel import l1_loss
 from training.losses.score_distillation import ScoreDistillation
+from training.trainable import keep_trainable
 
 
 def train(config: TeacherConfig) -> Path:
@@ -72,7 +73,7 @@ def train(config: TeacherConfig) -> Path:
     unet.to(device, memory_format=torch.channels_last)
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    ema = Average(unet, loop.ema_decay)
+    ema = Ema(unet, loop.ema_decay)
     if base is not None:
         keep_trainable(base.unet, trainable=False)
     if adversarial:

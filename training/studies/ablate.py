@@ -26,9 +26,9 @@ from gendrpix.settings.restoration import CompareSettings
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from gendrpix.weights.load import find_restorer_folder
 from training.config import DataConfig, PixConfig
-from training.evaluation.datasets import Cases, Degrading, degraded_cases, held_out_cases
+from training.evaluation.datasets import Degrading, EvaluationDataset, degraded_dataset, held_out_dataset
 from training.evaluation.evaluate import score_all
-from training.evaluation.methods import Entrant, make_entrants
+from training.evaluation.methods import Method, open_methods
 from training.evaluation.report import incomplete_notes, make_headings
 from training.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, Interval, Row, bootstrap, summarise
 from training.presets import PRESETS
@@ -155,13 +155,13 @@ class AblateConfig:
 def ablate(config: AblateConfig) -> Path:
     """Train and score what is missing, write both files, and give back the Markdown's path."""
     _check_spec(config)
-    cases = open_cases(config)
+    dataset = open_dataset(config)
     scorer = Scorer(config.metrics, device=pick_device(config.device), lpips_net=config.lpips_net)
     lines = {line.name: line for table in config.tables for line in TABLES[table]}
-    rows = {name: score_line(config, line, cases, scorer) for name, line in lines.items()}
+    rows = {name: score_line(config, line, dataset, scorer) for name, line in lines.items()}
     written = config.run / "ablation.md"
     write_text(config.run / "ablation.csv", to_csv(config, rows))
-    write_text(written, to_markdown(config, rows, cases, make_headings(scorer)))
+    write_text(written, to_markdown(config, rows, dataset, make_headings(scorer)))
     return written
 
 
@@ -184,12 +184,12 @@ def _check_spec(config: AblateConfig) -> None:
     write_text(file, json.dumps(told, indent=2) + "\n")
 
 
-def open_cases(config: AblateConfig) -> Cases:
+def open_dataset(config: AblateConfig) -> EvaluationDataset:
     """The truths to evaluate on, degraded as in training."""
     how = Degrading(degradation=config.data.degradation, seed=config.seed, scale=config.data.scale)
     if config.truths is not None:
-        return degraded_cases(config.truths, how).spread(config.pictures)
-    return held_out_cases(config.data.folder, how, shortest_px=config.data.crop_px).spread(config.pictures)
+        return degraded_dataset(config.truths, how).spread(config.pictures)
+    return held_out_dataset(config.data.folder, how, shortest_px=config.data.crop_px).spread(config.pictures)
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------
@@ -235,20 +235,20 @@ def train_student(config: AblateConfig, name: str) -> Path:
     return weights
 
 
-def score_line(config: AblateConfig, line: Line, cases: Cases, scorer: Scorer) -> list[Row]:
+def score_line(config: AblateConfig, line: Line, dataset: EvaluationDataset, scorer: Scorer) -> list[Row]:
     """The line's figures on every picture, computed unless they are there."""
     file = config.run / "scores" / f"{line.name}.json"
     if file.is_file():
         return [Row(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
-    entrant = open_entrant(config, line, train_student(config, line.student))
-    rows = score_all([entrant], cases, scorer)
+    method = open_entrant(config, line, train_student(config, line.student))
+    rows = score_all([method], dataset, scorer)
     make_folder(file.parent)
     write_text(file, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
     return rows
 
 
-def open_entrant(config: AblateConfig, line: Line, weights: Path) -> Entrant:
-    """The line as an evaluation's entrant, unguided or guided as the line says."""
+def open_entrant(config: AblateConfig, line: Line, weights: Path) -> Method:
+    """The line as an evaluation's method, unguided or guided as the line says."""
     settings = CompareSettings(
         scale=float(config.data.scale),
         pos_pad=line.pos_pad,
@@ -258,8 +258,8 @@ def open_entrant(config: AblateConfig, line: Line, weights: Path) -> Entrant:
     )
     cache = RestorerCache(weights, device=pick_device(config.device))
     choice = "gendr-pix" if line.guided else "gendr-pix*"
-    entrant = make_entrants((choice,), guidance=(config.guidance,), settings=settings, cache=cache)[-1]
-    return dataclasses.replace(entrant, name=line.name, label=line.label)
+    method = open_methods((choice,), guidance=(config.guidance,), settings=settings, cache=cache)[-1]
+    return dataclasses.replace(method, name=line.name, label=line.label)
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def to_csv(config: AblateConfig, rows: Mapping[str, Sequence[Row]]) -> str:
 
 
 def to_markdown(
-    config: AblateConfig, rows: Mapping[str, Sequence[Row]], cases: Cases, headings: Mapping[str, str]
+    config: AblateConfig, rows: Mapping[str, Sequence[Row]], dataset: EvaluationDataset, headings: Mapping[str, str]
 ) -> str:
     """Every table with the paper's figures beside ours and a verdict for every line that makes a claim."""
     origin = "their own" if Path(config.weights).is_dir() else config.weights
@@ -322,7 +322,7 @@ def to_markdown(
         "",
         f"Students of stage II, preset `{config.preset}`: {config.budget:,} steps of {config.batch} crops each, seed "
         f"{config.seed}, {PRECISIONS[config.mixed_precision]}, from the same GenDR and GenDR-Adc (weights: {origin}). "
-        f"Evaluated on {len(cases)} pictures: {cases.label}. Guided lines have omega {config.guidance:g}.",
+        f"Evaluated on {len(dataset)} pictures: {dataset.label}. Guided lines have omega {config.guidance:g}.",
         "",
     ]
     for table in config.tables:

@@ -26,14 +26,14 @@ from training.config import (
     AdversarialConfig,
     AutoencoderConfig,
     BaseConfig,
+    DiscriminatorConfig,
     FinestConfig,
-    JudgedConfig,
     PixConfig,
     StageConfig,
     TeacherConfig,
 )
 from training.initializers.least_squares import fit_bytes
-from training.initializers.subpatch import Finest
+from training.initializers.subpatch import SubpatchNetwork
 from training.losses.adversarial import DiscriminatorHeads, FrozenFeatures, discriminator_loss, generator_loss
 from training.losses.perceptual import EncoderFeatureLoss
 from training.losses.pixel import l1_loss
@@ -153,7 +153,7 @@ def _autoencoder_step(
 
 
 def _finest_step(config: FinestConfig, spec: ModelSpec, dtype: torch.dtype, kept: _Kept) -> dict[str, nn.Module]:
-    model: Any = _cast(Finest(build_unet(spec, *RESTORER_SPECS["gendr-pix"].channels(spec))), dtype)
+    model: Any = _cast(SubpatchNetwork(build_unet(spec, *RESTORER_SPECS["gendr-pix"].channels(spec))), dtype)
     pixels = _pixels(config, dtype)
     with kept.counted():
         loss = l1_loss(model(pixels), pixels)
@@ -222,7 +222,7 @@ def _base_terms(
 
 
 def _judge(
-    config: JudgedConfig, seen: Any, spec: ModelSpec, dtype: torch.dtype, models: dict[str, nn.Module]
+    config: DiscriminatorConfig, seen: Any, spec: ModelSpec, dtype: torch.dtype, models: dict[str, nn.Module]
 ) -> Callable[[Tensor], list[Tensor]]:
     """Hidden maps => the judgements of heads on `seen`'s features; adds the heads to the models."""
     features = FrozenFeatures(seen, _prompt(spec, dtype), spec.timestep)

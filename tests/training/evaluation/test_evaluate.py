@@ -23,7 +23,7 @@ from training.data.degradation import degrade
 from training.data.degradation_presets import find_preset
 from training.data.photos import PhotoFolder
 from training.evaluation.config import EvaluateConfig
-from training.evaluation.datasets import Degrading, degraded_cases, held_out_cases, paired_cases, photo_cases
+from training.evaluation.datasets import Degrading, degraded_dataset, held_out_dataset, paired_dataset, photo_dataset
 from training.evaluation.evaluate import evaluate
 from training.evaluation.figures import find_crop, pick_pictures, plot_intervals
 from training.evaluation.report import incomplete_notes, summary_table
@@ -134,24 +134,24 @@ def test_a_metric_missing_for_some_pictures_is_averaged_over_the_others_and_said
 
 def test_truths_are_cropped_to_the_scale_and_degraded_by_seed_and_number(tmp_path: Path) -> None:
     photos = write_photos(tmp_path, {"a": (66, 49), "b": (40, 43)})
-    cases = degraded_cases(photos, Degrading(degradation="mild", seed=3))
-    second = cases.open("b")
+    dataset = degraded_dataset(photos, Degrading(degradation="mild", seed=3))
+    second = dataset.open("b")
     expected = open_picture(photos / "b.png").color[..., :40, :40]
     assert torch.equal(second.truth.color, expected)
     assert torch.equal(second.photo.color, degrade(expected, find_preset("mild"), 3, 1))
     assert second.photo.color.shape[-2:] == (10, 10)
-    assert torch.equal(cases.spread(1).only({"a"}).open("a").photo.color, cases.open("a").photo.color)
+    assert torch.equal(dataset.spread(1).only({"a"}).open("a").photo.color, dataset.open("a").photo.color)
 
 
 def test_held_out_photos_are_those_that_training_does_not_see_and_may_be_cropped(tmp_path: Path) -> None:
     photos = write_photos(tmp_path, dict.fromkeys("abcdefghij", (100, 90)))
     seen = {path.stem for path in PhotoFolder(photos, part="train").paths}
-    cases = held_out_cases(photos, Degrading(degradation="bicubic", most_px=70))
-    assert set(cases.loaders) == set("abcdefghij") - seen and len(cases) == 1
-    (case,) = cases
+    dataset = held_out_dataset(photos, Degrading(degradation="bicubic", most_px=70))
+    assert set(dataset.loaders) == set("abcdefghij") - seen and len(dataset) == 1
+    (case,) = dataset
     whole = open_picture(photos / f"{case.name}.png").color
     assert torch.equal(case.truth.color, whole[..., 11:79, 16:84])
-    assert "the middle 70 px" in cases.label
+    assert "the middle 70 px" in dataset.label
     config = EvaluateConfig(
         out=tmp_path / "out", held_out=photos, most_px=64, restorers=("bicubic",), metrics=FAST, crops=0
     )
@@ -163,26 +163,26 @@ def test_held_out_photos_are_those_that_training_does_not_see_and_may_be_cropped
 
 def test_a_subset_is_spread_over_the_names(tmp_path: Path) -> None:
     photos = write_photos(tmp_path, dict.fromkeys("abcdefgh", (8, 8)))
-    cases = photo_cases(photos)
-    assert list(cases.spread(4).loaders) == ["a", "c", "e", "g"]
-    assert len(cases.spread(0)) == len(cases.spread(99)) == 8
+    dataset = photo_dataset(photos)
+    assert list(dataset.spread(4).loaders) == ["a", "c", "e", "g"]
+    assert len(dataset.spread(0)) == len(dataset.spread(99)) == 8
     with pytest.raises(ValueError, match="0 for all"):
-        cases.spread(-1)
+        dataset.spread(-1)
 
 
 def test_pairs_must_have_the_same_names_and_sizes_that_fit(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path)
     (folder / "lq" / "b.png").rename(folder / "lq" / "c.png")
     with pytest.raises(ValueError, match="1 of 2 pictures in lq have no partner in hq: c; give both the same name"):
-        paired_cases(folder)
+        paired_dataset(folder)
     (folder / "lq" / "c.png").rename(folder / "lq" / "b.png")
     with pytest.raises(ValueError, match=r"The pair a has an input of 20 x 20 .* at scale 3 .* 60 x 60"):
-        paired_cases(folder, scale=3).open("a")
+        paired_dataset(folder, scale=3).open("a")
     (folder / "hq" / "b.png").unlink()
     with pytest.raises(ValueError, match="no partner in hq: b"):
-        paired_cases(folder)
+        paired_dataset(folder)
     with pytest.raises(ValueError, match="has no folder lq"):
-        paired_cases(folder / "hq")
+        paired_dataset(folder / "hq")
 
 
 # The whole ---------------------------------------------------------------------------------------------------------
@@ -386,7 +386,7 @@ def test_the_commands_write_tables_and_sheets(tmp_path: Path, capsys: pytest.Cap
     sheet = ["preview", "--data.folder", str(truths), "--data.degradation", "mild", "--out", str(tmp_path / "s.png")]
     assert main([*sheet, "--count", "2", "--pairs", str(tmp_path / "pairs")]) == 0
     assert Image.open(tmp_path / "s.png").width == 3 * 128 + 4 * 4
-    assert [case.name for case in paired_cases(tmp_path / "pairs", scale=4)] == ["000000", "000001"]
+    assert [case.name for case in paired_dataset(tmp_path / "pairs", scale=4)] == ["000000", "000001"]
     assert main(sheet) == 1
     assert main(["--help"]) == 0
     assert "evaluate" in capsys.readouterr().out

@@ -10,14 +10,14 @@ import torch
 from gendrpix.image.write import to_pil
 from tests.helpers.models import tiny_autoencoder
 from tests.training.evaluation.test_evaluate import array_of, write_photos
-from training.evaluation.datasets import Degrading, degraded_cases
+from training.evaluation.datasets import Degrading, degraded_dataset
 from training.evaluation.evaluate import reconstruct, reconstruction_psnr
 
 
 def test_the_figure_is_rgb_psnr_of_whole_pictures_cropped_to_eights(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", {"a": (45, 28), "b": (32, 40)})
     autoencoder = tiny_autoencoder()
-    found = reconstruction_psnr(autoencoder, degraded_cases(photos, Degrading(degradation="bicubic")))
+    found = reconstruction_psnr(autoencoder, degraded_dataset(photos, Degrading(degradation="bicubic")))
     for name, (width, height) in {"a": (40, 24), "b": (32, 40)}.items():
         truth = array_of(photos / f"{name}.png")[:height, :width]
         pixels = torch.from_numpy(truth / 127.5 - 1).permute(2, 0, 1)[None].float()
@@ -31,9 +31,9 @@ def test_the_figure_is_rgb_psnr_of_whole_pictures_cropped_to_eights(tmp_path: Pa
 
 def test_a_picture_smaller_than_a_patch_is_left_out(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", {"a": (16, 16), "small": (4, 40)})
-    assert list(reconstruction_psnr(tiny_autoencoder(), degraded_cases(photos, Degrading(degradation="bicubic")))) == [
-        "a"
-    ]
+    assert list(
+        reconstruction_psnr(tiny_autoencoder(), degraded_dataset(photos, Degrading(degradation="bicubic")))
+    ) == ["a"]
 
 
 def test_an_autoencoder_that_loses_nothing_gives_the_picture_back() -> None:

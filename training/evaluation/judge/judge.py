@@ -19,7 +19,7 @@ from gendrpix.files import make_folder, write_text
 from gendrpix.image.resize import output_size
 from gendrpix.metrics.grid import GRID_MIN_PX
 from gendrpix.metrics.scorer import Scorer
-from training.evaluation.datasets import Case, Cases, photo_cases
+from training.evaluation.datasets import Case, EvaluationDataset, photo_dataset
 from training.evaluation.judge.config import JudgeConfig
 from training.evaluation.judge.count import count_votes
 from training.evaluation.judge.figures import Judgement, detail_distance, find_calm, luma_of, noise_level
@@ -27,7 +27,7 @@ from training.evaluation.judge.methods import make_methods
 from training.evaluation.judge.page import Judged, to_csv, to_document, write_page
 from training.evaluation.judge.sheets import Sheets
 from training.evaluation.judge.vote import Ballot, draw_places, split_votes
-from training.evaluation.methods import Entrant
+from training.evaluation.methods import Method
 
 DOCUMENT = "judge.json"
 Groups = Mapping[str, tuple[str, ...]]
@@ -45,10 +45,10 @@ def judge(config: JudgeConfig) -> Path:
     if (config.out / DOCUMENT).exists() and not config.overwrite:
         raise ValueError(f"{config.out / DOCUMENT} exists already; choose another --out or pass --overwrite.")
     scorer = Scorer(config.metrics, device=pick_device(config.device))
-    every = photo_cases(config.photos, scale=config.scale)
+    every = photo_dataset(config.photos, scale=config.scale)
     check_sizes(sizes := result_sizes(every))
     groups = read_groups(config.groups, list(every.loaders))
-    methods, cases = make_methods(config, every)
+    methods, dataset = make_methods(config, every)
     names = [method.name for method in methods]
     if config.reference not in names:
         raise ValueError(f"--reference is {config.reference!r}; expected one of the methods: {', '.join(names)}.")
@@ -59,22 +59,22 @@ def judge(config: JudgeConfig) -> Path:
         Ballot(config.out, number, pair, sizes, config.seed, overwrite=config.overwrite)
         for number, pair in enumerate(votes, start=1)
     ]
-    rows = list(judge_all(methods, cases, scorer, config.reference, sheets, ballots))
+    rows = list(judge_all(methods, dataset, scorer, config.reference, sheets, ballots))
     for ballot in ballots:
-        ballot.finish(label=cases.label, groups=groups)
-    used = {name: kept for name, photos in groups.items() if (kept := tuple(p for p in photos if p in cases.loaders))}
-    judged = Judged(rows=rows, groups=used, names=("noise", "distance", *scorer.names), label=cases.label)
+        ballot.finish(label=dataset.label, groups=groups)
+    used = {name: kept for name, photos in groups.items() if (kept := tuple(p for p in photos if p in dataset.loaders))}
+    judged = Judged(rows=rows, groups=used, names=("noise", "distance", *scorer.names), label=dataset.label)
     to_csv(judged, config.out / "judge.csv")
     document = to_document(judged, config.reference, num_photos=len(every), seed=config.seed)
     write_text(config.out / DOCUMENT, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return write_page(config.out, judged, document, sheets.publish(config.picture_kb * 1000))
 
 
-def result_sizes(cases: Cases) -> dict[str, tuple[int, int]]:
+def result_sizes(dataset: EvaluationDataset) -> dict[str, tuple[int, int]]:
     """Photo => (width, height) of its results, in the order of the names."""
     sizes = {}
-    for case in cases:
-        height, width = output_size(case.photo.height, case.photo.width, cases.scale)
+    for case in dataset:
+        height, width = output_size(case.photo.height, case.photo.width, dataset.scale)
         sizes[case.name] = (width, height)
     return sizes
 
@@ -89,16 +89,16 @@ def check_sizes(sizes: Mapping[str, tuple[int, int]]) -> None:
 
 
 def judge_all(
-    methods: Sequence[Entrant],
-    cases: Cases,
+    methods: Sequence[Method],
+    dataset: EvaluationDataset,
     scorer: Scorer,
     reference: str,
     sheets: Sheets,
     ballots: Sequence[Ballot],
 ) -> Iterator[Judgement]:
     """Every method's figures, photo by photo; sheets and pairs are written on the way."""
-    with tqdm(total=len(cases) * len(methods), desc=cases.label, disable=None) as bar:
-        for case in cases:
+    with tqdm(total=len(dataset) * len(methods), desc=dataset.label, disable=None) as bar:
+        for case in dataset:
             pictures: dict[str, Image.Image] = {}
             found: dict[str, tuple[Mapping[str, float], Mapping[str, str]]] = {}
             for method in methods:

@@ -29,14 +29,14 @@ from gendrpix.models.tiling import restore_tiled
 from gendrpix.restore.cache import RestorerCache
 from gendrpix.settings.restoration import CompareSettings
 from gendrpix.specs import UNGUIDED
-from training.evaluation.datasets import Case, Cases
+from training.evaluation.datasets import Case, EvaluationDataset
 from training.evaluation.methods import (
     CHOICES,
     DIGITS,
-    Entrant,
+    Method,
     check_result_size,
-    make_entrants,
-    output_entrants,
+    open_methods,
+    output_methods,
     ready_record,
     split_words,
     taken_names,
@@ -54,7 +54,7 @@ PROBE_PX = 16
 """Side of the picture on which a network's factor is tried."""
 
 
-def make_methods(config: JudgeConfig, cases: Cases) -> tuple[list[Entrant], Cases]:
+def make_methods(config: JudgeConfig, dataset: EvaluationDataset) -> tuple[list[Method], EvaluationDataset]:
     """Everybody, weights loaded, and the photos: with `ready_only` those whose slow results are at hand.
 
     Raises ValueError for names that are taken, weights or networks that cannot be loaded, and missing results.
@@ -63,26 +63,28 @@ def make_methods(config: JudgeConfig, cases: Cases) -> tuple[list[Entrant], Case
     taken = taken_names()
     own = own_methods(config, settings, taken)
     runs = cached_networks(config, settings, taken)
-    networks = [Entrant(name=run.name, label=run.name, run=run) for run in runs]
-    peers, cases = output_entrants(config.outputs, cases, settings, common=config.ready_only, others=[*own, *networks])
+    networks = [Method(name=run.name, label=run.name, run=run) for run in runs]
+    peers, dataset = output_methods(
+        config.outputs, dataset, settings, common=config.ready_only, others=[*own, *networks]
+    )
     if config.ready_only:
-        cases = cases.only([case.name for case in cases if all(run.has(case) for run in runs)])
-        if not len(cases):
+        dataset = dataset.only([case.name for case in dataset if all(run.has(case) for run in runs)])
+        if not len(dataset):
             raise ValueError(f"No photo has all its results in {config.cache} yet; leave out --ready-only.")
     elif runs:
-        fill(runs, cases)
-    return [*own, *networks, *peers], cases
+        fill(runs, dataset)
+    return [*own, *networks, *peers], dataset
 
 
-def own_methods(config: JudgeConfig, settings: CompareSettings, taken: set[str]) -> list[Entrant]:
-    """Bicubic, and an entrant for each NAME=FOLDER[:RESTORER]."""
+def own_methods(config: JudgeConfig, settings: CompareSettings, taken: set[str]) -> list[Method]:
+    """Bicubic, and a method for each NAME=FOLDER[:RESTORER]."""
     device, dtype = pick_device(config.device), pick_dtype(config.dtype)
-    methods = make_entrants((), guidance=(), settings=settings, cache=RestorerCache(device=device))
+    methods = open_methods((), guidance=(), settings=settings, cache=RestorerCache(device=device))
     for name, place in split_words("--weights", config.weights, taken):
         folder, choice = split_restorer(place)
         cache = RestorerCache(folder, device=device, dtype=dtype)
-        entrant = make_entrants((choice,), guidance=(config.guidance,), settings=settings, cache=cache)[-1]
-        methods.append(dataclasses.replace(entrant, name=name, label=name))
+        method = open_methods((choice,), guidance=(config.guidance,), settings=settings, cache=cache)[-1]
+        methods.append(dataclasses.replace(method, name=name, label=name))
     return methods
 
 
@@ -109,7 +111,7 @@ def cached_networks(config: JudgeConfig, settings: CompareSettings, taken: set[s
 
 
 class CachedNetwork:
-    """A network of others as an entrant runs it: in tiles, each photo once."""
+    """A network of others, as a method runs it: in tiles, each photo once."""
 
     def __init__(self, name: str, param: Path, cache: Path, settings: CompareSettings) -> None:
         """Load the network and make its folder. Raises ValueError where it does not enlarge by the scale asked for."""
@@ -151,11 +153,11 @@ class CachedNetwork:
         return restore_tiled(pixels, self._network, TILE_PX, OVERLAP_PX, read_px=self._scale)
 
 
-def fill(networks: Sequence[CachedNetwork], cases: Cases) -> None:
+def fill(networks: Sequence[CachedNetwork], dataset: EvaluationDataset) -> None:
     """Compute what the cache lacks, small photos first, so that most can be looked at soon."""
-    sizes = {case.name: case.photo.height * case.photo.width for case in cases}
+    sizes = {case.name: case.photo.height * case.photo.width for case in dataset}
     for name in tqdm(sorted(sizes, key=lambda one: (sizes[one], one)), desc="networks of others", disable=None):
-        case = cases.open(name)
+        case = dataset.open(name)
         for network in networks:
             network.picture(case)
 

@@ -15,7 +15,7 @@ from gendrpix.image.read import open_picture
 from gendrpix.settings.restoration import CompareSettings
 from tests.baselines.test_networks import ENLARGES, write_network
 from tests.training.evaluation.test_evaluate import array_of, write_photos
-from training.evaluation.datasets import photo_cases
+from training.evaluation.datasets import photo_dataset
 from training.evaluation.judge import methods
 from training.evaluation.judge.config import JudgeConfig
 from training.evaluation.judge.judge import judge
@@ -31,26 +31,26 @@ def expected_of(path: Path) -> np.ndarray:
 
 
 def test_results_are_kept_by_pixels_and_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos, cases = write_photos(tmp_path / "p", SIZES), photo_cases(tmp_path / "p")
+    photos, dataset = write_photos(tmp_path / "p", SIZES), photo_dataset(tmp_path / "p")
     network = CachedNetwork("n", write_network(tmp_path / "net"), tmp_path / "cache", SETTINGS)
     done: list[tuple[int, ...]] = []
     restore = CachedNetwork._restore
     monkeypatch.setattr(CachedNetwork, "_restore", lambda self, x: done.append(tuple(x.shape)) or restore(self, x))
-    fill([network], cases)
+    fill([network], dataset)
     assert done == [(1, 3, 20, 20), (1, 3, 20, 24), (1, 3, 30, 40)]  # small ones first
-    assert np.abs(np.asarray(network.picture(cases.open("a"))) - expected_of(photos / "a.png")).max() <= 1
+    assert np.abs(np.asarray(network.picture(dataset.open("a"))) - expected_of(photos / "a.png")).max() <= 1
     again = CachedNetwork("n", tmp_path / "net" / "model.param", tmp_path / "cache", SETTINGS)
-    fill([again], cases)
+    fill([again], dataset)
     assert len(done) == 3
     Image.open(photos / "b.png").save(photos / "b.bmp")  # the same pixels in another file
     (photos / "b.png").unlink()
-    fill([again], photo_cases(photos))
+    fill([again], photo_dataset(photos))
     assert len(done) == 3
     Image.open(photos / "c.png").transpose(Image.Transpose.ROTATE_180).save(photos / "c.png")
-    fill([again], photo_cases(photos))
+    fill([again], photo_dataset(photos))
     assert done[3:] == [(1, 3, 20, 24)]
     other = CachedNetwork("n", write_network(tmp_path / "net2", weights=b"\0" * 8), tmp_path / "cache", SETTINGS)
-    assert other.folder != again.folder and not other.has(cases.open("a"))
+    assert other.folder != again.folder and not other.has(dataset.open("a"))
 
 
 def test_tiles_are_as_the_whole_where_the_network_is_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def fill_and_die(photos: Path, network: CachedNetwork) -> None:
         publish(part, path, overwrite)
 
     files.publish = dying
-    fill([network], photo_cases(photos))
+    fill([network], photo_dataset(photos))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed process is a fork")
@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(kept) == 1 and len(list(network.folder.glob(".*.part"))) == 1  # the unfinished one has no name
     network = CachedNetwork("n", param, tmp_path / "cache", SETTINGS)
     assert not list(network.folder.glob(".*.part"))
-    fill([network], photo_cases(photos))
+    fill([network], photo_dataset(photos))
     after = {path.name: path.stat().st_mtime_ns for path in network.folder.iterdir()}
     assert len(after) == 3 and kept.items() <= after.items()
 
@@ -113,7 +113,7 @@ def test_only_photos_with_results_are_judged_where_that_is_asked(tmp_path: Path)
     )
     with pytest.raises(ValueError, match=r"No photo has all its results in .*cache yet; leave out --ready-only"):
         judge(config)
-    CachedNetwork("half", param, config.cache, SETTINGS).picture(photo_cases(photos).open("b"))
+    CachedNetwork("half", param, config.cache, SETTINGS).picture(photo_dataset(photos).open("b"))
     text = judge(config).read_text(encoding="utf-8")
     assert "Photos: 1 of 3, those whose results are at hand. The reference is half." in text
     assert [file.name for file in (config.out / "sheets").iterdir()] == ["b.png"]
