@@ -41,16 +41,22 @@ class ImageRestorer(Protocol):
     """Short name, used in file names and on the command line."""
     label: str
     """Name that users see."""
-    licence: str
-    """Licence of the weights, or where it is not stated, a sentence that says so."""
-    digest: str
-    """Hexadecimal SHA-256 of the weights."""
     device: torch.device
     dtype: torch.dtype
     native_scale: int
     """How many times the network itself enlarges."""
     resident_bytes: int
     """Bytes of the weights, which are in memory before a run starts."""
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights, or words that say that it is not stated."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the weights."""
+        ...
 
     def prepare(self, picture: Picture, scale: float) -> Tensor:
         """The picture as the network reads it: (1, 3, h, w) in [-1, 1], on its device and in its dtype."""
