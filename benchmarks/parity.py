@@ -5,9 +5,12 @@
 FOLDER is a clone of cswry/OSEDiff, csslc/PiSA-SR or XPixelGroup/HYPIR; which one is found by its files. The original
 code builds adapters for a narrow Stable Diffusion 2.1, gets random weights, saves them as it does, loads them and
 restores a picture, on the CPU in float32. The same file is imported here. The largest difference of the two pictures,
-in [-1, 1], is printed; the exit code is 1 above 1e-4. Two things are changed in the original: it is kept on the CPU,
-and its random sample of the latent is the mode. Its copies of diffusers' networks are imported with old module names
-led to today's; where a copy cannot be, diffusers' own class stands in, which is said.
+in [-1, 1], is printed; the exit code is 1 above 1e-4.
+
+What is changed in the original: it is kept on the CPU; its random sample of the latent is the mode; names of modules
+and classes that diffusers has moved are led to today's, and its scheduler finds the timestep before 999 as it did when
+the code was published (diffusers 0.25; newer ones fail there). Where a copy of diffusers' networks cannot be imported,
+diffusers' own class stands in, which is said.
 """
 
 from __future__ import annotations
@@ -51,6 +54,11 @@ class OnTheCpu(TorchFunctionMode):
         return function(*map(led, args), **kwargs)
 
 
+def earlier_timestep(scheduler: Any, timestep: Any) -> Any:
+    """As in diffusers 0.25: one stride of the schedule back."""
+    return timestep - scheduler.config.num_train_timesteps // (scheduler.num_inference_steps or 1000)
+
+
 @contextmanager
 def original_code(folder: Path) -> Iterator[None]:
     """Within, the original's modules can be imported and run here."""
@@ -77,6 +85,7 @@ def original_code(folder: Path) -> Iterator[None]:
         mock.patch.object(nn.Module, "cuda", lambda module, *_: module),
         mock.patch.object(Tensor, "cuda", lambda tensor, *_: tensor),
         mock.patch.object(torch.cuda, "synchronize", lambda *_: None),
+        mock.patch.object(diffusers.DDPMScheduler, "previous_timestep", earlier_timestep),
         mock.patch.object(DiagonalGaussianDistribution, "sample", lambda self, *_: self.mode()),
     ):
         yield

@@ -50,11 +50,13 @@ class ImageRestorer(Protocol):
 
     @property
     def licence(self) -> str:
-        """Licence of the weights, or where it is not stated, a sentence that says so."""
+        """Licence of the weights, or words that say that it is not stated."""
+        ...
 
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the weights."""
+        ...
 
     def prepare(self, picture: Picture, scale: float) -> Tensor:
         """The picture as the network reads it: (1, 3, h, w) in [-1, 1], on its device and in its dtype."""
