@@ -19,10 +19,10 @@ from gendrpix.report.tables import DASH, Table, format_bytes, format_seconds
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.datasets import Cases
 from training.evaluation.methods import Entrant
-from training.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, Interval, Row, by_restorer, differences, summarise
+from training.evaluation.statistics import CONFIDENCE, INTERVALS, Interval, Row, by_restorer, differences, summarise
 
 METHOD = (
-    f"Means with {CONFIDENCE:.0%} percentile bootstrap intervals over pictures ({NUM_RESAMPLES:,} resamples).",
+    f"Means with {INTERVALS}",
     "PSNR and SSIM on Y (BT.601), no border crop; everything is scored rounded to 8 bits.",
     "The grid score shows a pattern of 8 pixels: compare it with the truth's; a high one casts doubt on the rest.",
 )
@@ -207,7 +207,7 @@ def to_document(rows: Sequence[Row], header: Mapping[str, Any], against: str) ->
     return {
         **header,
         "confidence": CONFIDENCE,
-        "num_resamples": NUM_RESAMPLES,
+        "interval": "t",
         "summary": plain(summarise(rows)),
         "against": against,
         "differences": plain(differences(rows, against)),

@@ -30,7 +30,7 @@ from training.evaluation.datasets import Cases, Degrading, degraded_cases, held_
 from training.evaluation.evaluate import score_all
 from training.evaluation.methods import Entrant, make_entrants
 from training.evaluation.report import incomplete_notes, make_headings
-from training.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, Interval, Row, bootstrap, summarise
+from training.evaluation.statistics import INTERVALS, Interval, Row, mean_interval, summarise
 from training.presets import PRESETS
 from training.stages import pix
 
@@ -274,7 +274,7 @@ def advantages(better: Sequence[Row], worse: Sequence[Row], metrics: Sequence[st
         pairs = [(row.values.get(metric), others.get(row.picture, {}).get(metric)) for row in better]
         gains = [sign * (one - other) for one, other in pairs if one is not None and other is not None]
         if gains:
-            found[metric] = bootstrap(gains)
+            found[metric] = mean_interval(gains)
     return found
 
 
@@ -328,8 +328,8 @@ def to_markdown(
     for table in config.tables:
         text += [f"## {table.capitalize()}", "", _table(config, table, rows, headings).to_markdown(), ""]
     notes = [
-        f"Means with {CONFIDENCE:.0%} percentile bootstrap intervals over pictures ({NUM_RESAMPLES:,} resamples). They "
-        "tell how far other pictures would move the figures, not how far another seed would: one run a line."
+        f"Means with {INTERVALS} They tell how far other pictures would move the figures, not how far another "
+        "seed would: one run a line."
         + (
             " The table Seed shows one other seed: a smaller difference than that one proves nothing."
             if "seed" in config.tables
