@@ -11,6 +11,8 @@ from gendrpix.metrics.fidelity import SSIM_MIN_PX
 from gendrpix.metrics.grid import GRID_MIN_PX
 
 LpipsNet = Literal["alex", "squeeze", "vgg"]
+BUNDLED_LPIPS_NET: LpipsNet = "squeeze"
+"""LPIPS's trunk whose weights come with the package; the others are downloaded. Published tables mostly use AlexNet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ METRICS: Mapping[str, MetricSpec] = MappingProxyType(
         )
     }
 )
-"""Every metric that can be asked for. PSNR, SSIM, PIQE and the grid score need no weights."""
+"""Every metric that can be asked for. PSNR, SSIM, PIQE and the grid score need no weights; LPIPS's come along."""
 
 DEFAULT_METRICS = ("psnr", "ssim", "lpips", "musiq", "piqe", "grid")
 """What the page and the command line show; those that need a truth only where there is one."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from gendrpix.devices import pick_device
 from gendrpix.files import make_folder, write_text
-from gendrpix.metrics.registry import METRICS, LpipsNet
+from gendrpix.metrics.registry import BUNDLED_LPIPS_NET, METRICS, LpipsNet
 from gendrpix.metrics.scorer import Scorer
 from gendrpix.report.tables import DASH, Table
 from gendrpix.restore.cache import RestorerCache
@@ -140,7 +140,7 @@ class AblateConfig:
     metrics: tuple[str, ...] = ("psnr", "lpips", "niqe", "piqe", "grid")
     judged: tuple[str, ...] = ("lpips", "niqe", "piqe", "grid")
     """Metrics that decide whether a claim holds. The paper's MUSIQ and CLIPIQA may be named where they can be had."""
-    lpips_net: LpipsNet = "alex"
+    lpips_net: LpipsNet = BUNDLED_LPIPS_NET
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
 
     def __post_init__(self) -> None:
