@@ -97,6 +97,11 @@ class Scorer:
                 # NIQE of a smooth picture
                 missing[name] = f"{spec.label} is not defined for this picture: its statistics have no covariance."
                 continue
+            except Exception as error:
+                logger.warning("%s could not be computed", name, exc_info=True)
+                said = f"{type(error).__name__}: {error}".rstrip(".")
+                missing[name] = f"{spec.label} could not be computed for this picture ({said})."
+                continue
             if value == value and abs(value) != float("inf"):
                 values[name] = value
             else:

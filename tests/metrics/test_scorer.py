@@ -12,7 +12,7 @@ from torch import Tensor
 from gendrpix.metrics import scorer as scorer_module
 from gendrpix.metrics.fidelity import psnr_y, ssim_y
 from gendrpix.metrics.grid import grid_score
-from gendrpix.metrics.registry import METRICS
+from gendrpix.metrics.registry import DEFAULT_METRICS, METRICS
 from gendrpix.metrics.scorer import RememberingTrunk, Scorer
 from gendrpix.metrics.weight_files import BUNDLED_LPIPS, PROBE_TIMEOUT_S, check_reachable, weight_files
 
@@ -129,6 +129,26 @@ def test_a_value_that_is_no_number_is_missing_and_said(picture: Tensor, monkeypa
     monkeypatch.setattr(scorer_module, "grid_score", lambda image: float("nan"))
     scored = Scorer(("grid",)).score(picture)
     assert not scored.values and "gave nan" in scored.missing["grid"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), AssertionError("odd size"), IndexError("none")])
+def test_a_metric_that_fails_is_missing_with_its_reason_and_the_others_stay(
+    picture: Tensor, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_: Tensor) -> float:
+        raise error
+
+    monkeypatch.setattr(scorer_module, "grid_score", fail)
+    scored = Scorer(("psnr", "grid")).score(picture, picture)
+    assert set(scored.values) == {"psnr"}
+    assert scored.missing == {
+        "grid": f"Grid score could not be computed for this picture ({type(error).__name__}: {error})."
+    }
+
+
+def test_what_a_metric_cannot_see_is_said_and_none_such_is_shown_by_default() -> None:
+    assert "noise" in METRICS["piqe"].caution and "texture" in METRICS["niqe"].caution
+    assert not any(METRICS[name].caution for name in DEFAULT_METRICS)
 
 
 def test_unknown_metrics_and_unlike_truths_are_refused(picture: Tensor) -> None:

@@ -84,7 +84,7 @@ def to_markdown(rows: Sequence[Row], header: Mapping[str, Any], against: str, he
     compared: Table = difference_table(rows, against, headings)
     if compared.rows:
         lines += ["Paired differences, picture by picture:", "", compared.to_markdown(), ""]
-    notes = [*describe_autoencoder(header), *METHOD, *incomplete_notes(rows)]
+    notes = [*describe_autoencoder(header), *METHOD, *cautions(rows), *incomplete_notes(rows)]
     return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
 
 
@@ -183,6 +183,11 @@ def _cells(
         return of_one[name].to_text(digits, signed=signed) if intervals else f"{of_one[name].mean:.{digits}f}"
 
     return [text(name) if name in of_one else DASH for name in shown]
+
+
+def cautions(rows: Sequence[Row]) -> list[str]:
+    """What the metrics that have a value cannot see, a sentence each."""
+    return [spec.caution for name, spec in METRICS.items() if spec.caution and any(name in row.values for row in rows)]
 
 
 def incomplete_notes(rows: Sequence[Row]) -> list[str]:

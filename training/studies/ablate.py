@@ -29,7 +29,7 @@ from training.config import DataConfig, PixConfig
 from training.evaluation.datasets import Cases, Degrading, degraded_cases, held_out_cases
 from training.evaluation.evaluate import score_all
 from training.evaluation.methods import Entrant, make_entrants
-from training.evaluation.report import incomplete_notes, make_headings
+from training.evaluation.report import cautions, incomplete_notes, make_headings
 from training.evaluation.statistics import INTERVALS, Interval, Row, mean_interval, summarise
 from training.presets import PRESETS
 from training.stages import pix
@@ -138,7 +138,7 @@ class AblateConfig:
     pictures: int = 0
     """Use that many, evenly spread; 0 uses all."""
     metrics: tuple[str, ...] = ("psnr", "lpips", "niqe", "piqe", "grid")
-    judged: tuple[str, ...] = ("lpips", "niqe", "piqe", "grid")
+    judged: tuple[str, ...] = ("lpips", "grid")
     """Metrics that decide whether a claim holds. The paper's MUSIQ and CLIPIQA may be named where they can be had."""
     lpips_net: LpipsNet = BUNDLED_LPIPS_NET
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -327,6 +327,7 @@ def to_markdown(
     ]
     for table in config.tables:
         text += [f"## {table.capitalize()}", "", _table(config, table, rows, headings).to_markdown(), ""]
+    every = [row for of_one in rows.values() for row in of_one]
     notes = [
         f"Means with {INTERVALS} They tell how far other pictures would move the figures, not how far another "
         "seed would: one run a line."
@@ -339,7 +340,8 @@ def to_markdown(
         f"Judged on {', '.join(METRICS[name].label for name in config.judged)}, on the paired differences picture by "
         "picture. A metric holds where the whole interval speaks for the claim. A claim holds where at least one "
         "metric holds and none speaks against it; where metrics contradict each other it is undecided.",
-        *incomplete_notes([row for of_one in rows.values() for row in of_one]),
+        *cautions(every),
+        *incomplete_notes(every),
     ]
     return "\n".join([*text, *(f"- {note}" for note in notes), ""])
 
