@@ -137,8 +137,8 @@ class Compare(Common):
     """Guide without offsets."""
     truth: Path | None = None
     """The picture as it should be, of the result's size: adds PSNR, SSIM and LPIPS."""
-    lpips_net: Literal["alex", "squeeze", "vgg"] = "alex"
-    """LPIPS's trunk."""
+    lpips_net: Literal["alex", "squeeze", "vgg"] = "squeeze"
+    """LPIPS's trunk; squeeze comes with the package, the others are downloaded."""
     warmup: int = 1
     """Runs of each restorer that are not counted."""
     repeats: int = 1

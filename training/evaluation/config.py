@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gendrpix.metrics.registry import METRICS, LpipsNet
+from gendrpix.metrics.registry import BUNDLED_LPIPS_NET, METRICS, LpipsNet
 from gendrpix.models.attention import AttentionKind
 from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD, Offset
 from training.evaluation.methods import Choice
@@ -59,7 +59,7 @@ class EvaluateConfig:
     """Use only the pictures that every folder of outputs has."""
     metrics: tuple[str, ...] = tuple(METRICS)
     """Which metrics; those whose weights cannot be had are left out with the reason."""
-    lpips_net: LpipsNet = "alex"
+    lpips_net: LpipsNet = BUNDLED_LPIPS_NET
     """LPIPS's trunk."""
     against: str = ""
     """Whom the paired differences are taken to; gendr where it is evaluated, else bicubic."""

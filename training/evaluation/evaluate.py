@@ -54,7 +54,7 @@ from training.evaluation.methods import (
     truth_method,
 )
 from training.evaluation.report import CsvTable, describe, make_headings, to_document, to_markdown
-from training.evaluation.statistics import Row, bootstrap
+from training.evaluation.statistics import Row, mean_interval
 from training.loop.validation import psnr
 
 logger = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ def score_autoencoder(config: EvaluateConfig, dataset: EvaluationDataset, cache:
     found = reconstruction_psnr(cache("gendr" if "gendr" in config.restorers else "gendr-adc").vae, dataset)
     if not found:
         return {}
-    return {"psnr_rgb_db": bootstrap(list(found.values())).to_dict(), "pictures": found}
+    return {"psnr_rgb_db": mean_interval(list(found.values())).to_dict(), "pictures": found}
 
 
 def to_row(method: Method, case: Case, record: Record) -> Row:
