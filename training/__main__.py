@@ -21,10 +21,12 @@ DATA_VARIABLE = "GENDRPIX_DATA"
 TOOLS: Mapping[str, str] = {
     "ablate": "AblateConfig",
     "bundle": "BundleConfig",
+    "chain": "ChainConfig",
     "draw": "DrawConfig",
     "evaluate": "EvaluateConfig",
     "interpolate": "InterpolateConfig",
     "judge": "JudgeConfig",
+    "offsets": "OffsetsConfig",
     "photos": "PhotosConfig",
     "preview": "PreviewConfig",
     "survey": "SurveyConfig",

@@ -29,7 +29,7 @@ from training.validation import held_out, validate
 def train(config: AutoencoderConfig) -> Path:
     """Train, resuming where the run folder stands; returns the folder of the exported weights."""
     # Set-up
-    run = Run(config, "autoencoder")
+    run = Run(config, "autoencoder", divisible=False)
     accelerator, loop = run.accelerator, config.loop
     torch.manual_seed(loop.seed)
 
@@ -42,12 +42,12 @@ def train(config: AutoencoderConfig) -> Path:
     model = _start(config)
     if config.start == "principal" and run.fresh:
         _start_from_principal_components(model, crops, config.start_crops)
-    model.to(accelerator.device, memory_format=torch.channels_last)
-    ema = Average(model, loop.ema_decay)
+    run.place(model)
 
     # Optimiser
     optimizer = run.optimizer(model.parameters())
     model, optimizer = accelerator.prepare(model, optimizer)
+    ema = Average(accelerator.unwrap_model(model), loop.ema_decay)
     accelerator.register_for_checkpointing(ema)
 
     # Resume

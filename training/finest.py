@@ -207,7 +207,7 @@ def _share(small: Tensor, large: Tensor, heard: tuple[slice, ...], taken: Tensor
 def train(config: FinestConfig) -> Path:
     """Train, resuming where the run folder stands; returns the folder of the exported GenDR-Pix."""
     # Set-up
-    run = Run(config, "finest")
+    run = Run(config, "finest", divisible=False)
     accelerator, loop = run.accelerator, config.loop
     device = accelerator.device
     torch.manual_seed(loop.seed)
@@ -227,10 +227,10 @@ def train(config: FinestConfig) -> Path:
     finest = Finest(unet)
     if config.start:
         read_from(finest, unet)
-    finest = finest.to(memory_format=torch.channels_last).to(device)
-    ema = Average(finest, loop.ema_decay)
+    run.place(finest)
     optimizer = run.optimizer(finest.parameters())
     finest, optimizer = accelerator.prepare(finest, optimizer)
+    ema = Average(accelerator.unwrap_model(finest), loop.ema_decay)
     accelerator.register_for_checkpointing(ema)
 
     # Resume

@@ -24,7 +24,7 @@ from gendrpix.models.pattern import without_pattern
 from gendrpix.restore.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
 from training.average import Average, averaged
-from training.checkpoint import export, finished, load_trained
+from training.checkpoint import export, finished, load_trained, one_step
 from training.config import PixConfig
 from training.data import sample_batches
 from training.discriminator import FrozenFeatures
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 def train(config: PixConfig) -> Path:
     """Train, resuming where the run folder stands; returns the folder of the exported pipeline."""
     # Set-up
-    run = Run(config, "pix")
+    run = Run(config, "pix", divisible=not config.share_quarters)
     accelerator, loop = run.accelerator, config.loop
     device = accelerator.device
     torch.manual_seed(loop.seed)
@@ -66,13 +66,13 @@ def train(config: PixConfig) -> Path:
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored pixels, as the exported pipeline restores them."""
-        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=spec.timestep, form=form)
+        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=adc.config.timestep, form=form)
         return without_pattern(pixel_grid.decode(hidden), pixels, config.pattern_tokens)
 
     def teach(pixels: Tensor) -> Tensor:
         """Pixels => the teacher's restoration."""
         z = latents.encode(pixels)
-        z = predict(teacher.unet, z, prompts[:1], timestep=spec.timestep, form=teacher.config.form)
+        z = predict(teacher.unet, z, prompts[:1], **one_step(teacher))
         return latents.decode(z).float()
 
     def taught(pixels: Tensor) -> dict[str, Tensor]:
@@ -93,9 +93,9 @@ def train(config: PixConfig) -> Path:
             yield pixel_grid.encode(target - x if form == "residual" else target)
 
     if config.fit_crops and not config.start and run.fresh:
-        share = fit_conv_out(unet, wanted(0, config.fit_crops))
+        share = fit_conv_out(unet, wanted(0, run.fit_count(config.fit_crops)))
         logger.info("pix: the fitted conv_out gives %.1f%% of what it should add", 100 * share)
-    unet.to(device, memory_format=torch.channels_last)
+    run.place(unet)
     if config.share_quarters:
         share_gradients(unet)
     seen = adc.unet if config.backbone == "adc" else teacher.unet
@@ -104,9 +104,8 @@ def train(config: PixConfig) -> Path:
     if loop.gradient_checkpointing:
         for differentiated in (unet, seen):
             differentiated.enable_gradient_checkpointing()
-    ema = Average(unet, loop.ema_decay)
     targets = open_targets(config, "pix", teacher, crops)
-    features = FrozenFeatures(seen, prompts[:1], spec.timestep)
+    features = FrozenFeatures(seen, prompts[:1], adc.config.timestep)
 
     def judged_maps(y: Tensor) -> list[Tensor]:
         """Pixels => the discriminator backbone's feature maps: of E(y) for GenDR, else of U8(y)."""
@@ -121,6 +120,7 @@ def train(config: PixConfig) -> Path:
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
     unet, optimizer = accelerator.prepare(unet, optimizer)
+    ema = Average(accelerator.unwrap_model(unet), loop.ema_decay)
     accelerator.register_for_checkpointing(ema, *picture_terms.states)
 
     # Resume
@@ -185,7 +185,7 @@ def train(config: PixConfig) -> Path:
         unet=own,
         prompts=prompts,
         form=form,
-        timestep=spec.timestep,
+        timestep=adc.config.timestep,
         pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )
