@@ -91,7 +91,7 @@ def predict(
     """One evaluation of the UNet, read according to `form`. Same domain in as out, except for "direct".
 
     `hidden` (B, C, h, w) is a latent or a pixel-unshuffled picture, `prompt` (1 or B, L, D). The UNet is told
-    `timestep`. Where `alpha_bar` is given (GenDR's paper takes one half), alpha^2 and sigma^2 are that and the rest to 1.
+    `timestep`. Where `alpha_bar` is given (one half in GenDR's paper), alpha^2 and sigma^2 are that and the rest to 1.
 
     - "epsilon":  `(z - sigma * UNet(z)) / alpha`, GenDR's one step (arXiv 2503.06790)
     - "v":        `alpha * z - sigma * UNet(z)`, the same step of a network that predicts velocity
