@@ -20,10 +20,11 @@ from gendrpix.pipelines import GenDRPipeline, load_restorer
 from torch import Tensor
 
 from gendrpix.specs import ModelSpec, find_model
-from training.config import PRESETS
-from training.data import open_crops, sample_batches
-from training.ends import Batches, begin_adc, fit_adc, fitting_batches
-from training.leastsquares import fit_conv_in, fit_conv_out
+from training.data.crops import open_crops
+from training.data.loader import fitting_batches, sample_batches
+from training.initializers.ends import Batches, begin_adc, fit_adc
+from training.initializers.least_squares import fit_conv_in, fit_conv_out
+from training.presets import PRESETS
 
 
 @torch.no_grad()

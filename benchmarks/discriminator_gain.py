@@ -18,11 +18,14 @@ from gendrpix.codecs import LatentCodec, PixelCodec
 from gendrpix.pipelines import GenDRPixPipeline, load_restorer
 from torch import Tensor
 
-from training.config import PRESETS, PixConfig
-from training.data import open_crops, sample_batches
-from training.discriminator import Discriminator, FrozenFeatures, report_heads
-from training.losses import draw_offsets, randpad
-from training.run import Run
+from training.config import PixConfig
+from training.data.crops import open_crops
+from training.data.loader import sample_batches
+from training.loop.discriminator import Discriminator
+from training.loop.run import Run
+from training.losses.adversarial import FrozenFeatures, report_heads
+from training.losses.randpad import draw_offsets, randpad
+from training.presets import PRESETS
 
 Maps = Callable[[Tensor, list[int], int], list[Tensor]]
 

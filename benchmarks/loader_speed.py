@@ -13,7 +13,7 @@ import torch
 
 from gendrpix.report.tables import Table
 from training.config import DataConfig
-from training.data import Crops, open_crops
+from training.data.crops import Crops, open_crops
 
 PRESETS = ("mild", "photo", "adcsr", "real-esrgan", "mixed")
 

@@ -59,7 +59,7 @@ class ModelSpec:
     """Side, in tokens, of the self-attention field seen in training, one per resolution level."""
     window_sees_far: bool = False
     """Whether a window also sees a sample of the rest of the picture (`gendrpix.models.attention`): weights that use
-    attention at the finest level lost 0.07 to 0.08 dB without it (docs/performance.md)."""
+    attention at the finest level lost 0.07 to 0.08 dB without it (docs/performance)."""
     forms: Mapping[str, Form]
     """How each restorer reads its UNet's output."""
 

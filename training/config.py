@@ -1,9 +1,8 @@
-"""Every setting of every training stage, with its preset. Plain values, checked when built, saved with the run."""
+"""Every setting of every training stage. Plain values, checked when built, saved with the run."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -78,7 +77,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TaughtConfig:
-    """A pixel teacher, and its pictures, computed once and kept (`training.taught`)."""
+    """A pixel teacher, and its pictures, computed once and kept (`training.teachers.taught`)."""
 
     teacher: str = ""
     """A network's file (.safetensors, .pth, or ncnn's .param), the folder or hub id of a GenDR, or a folder of
@@ -159,8 +158,8 @@ class AutoencoderConfig(StageConfig):
     """Reconstruction of clean crops; sets the latents' scale when it ends."""
 
     start: str = "principal"
-    """"principal": weights that compute the principal components of 8 x 8 patches (`training.principal`); "random";
-    or the folder or hub id of an autoencoder to continue."""
+    """"principal": weights that compute the principal components of 8 x 8 patches (`training.initializers.pca`);
+    "random"; or the folder or hub id of an autoencoder to continue."""
     decoder_only: bool = False
     """Leave the encoder, and so the latents that restorers have learnt, as they are in `start`."""
     start_crops: int = 512
@@ -171,7 +170,8 @@ class AutoencoderConfig(StageConfig):
     mfs_weight: float = 0.1
     """Weight of the masked Fourier loss, which keeps an 8-pixel pattern out of what is decoded."""
     harmonics_weight: float = 0.0
-    """Weight of the squared error in the same bins (`training.losses.harmonics_loss`), which no pattern pleases."""
+    """Weight of the squared error in the same bins (`training.losses.pixel.harmonics_loss`), in which every
+    pattern is an error."""
 
     def __post_init__(self) -> None:
         if self.decoder_only and self.start in ("principal", "random"):
@@ -183,8 +183,8 @@ class BaseConfig(StageConfig):
     """A text-to-image UNet turned into a 16-channel-latent one: new ends, then the ordinary denoising objective."""
 
     source: str = ""
-    """Folder or hub id of a Stable Diffusion 2.1 in diffusers' layout (`training.base.MIRRORS` names some). Empty:
-    random weights of the model family's geometry, and seeded prompt embeddings."""
+    """Folder or hub id of a Stable Diffusion 2.1 in diffusers' layout (`training.stages.base.MIRRORS` names some).
+    Empty: random weights of the model family's geometry, and seeded prompt embeddings."""
     autoencoder: str = ""
     """Folder or hub id of the autoencoder whose latents are learnt."""
     positive_prompt: str = "a sharp, detailed, high-quality photo"
@@ -194,13 +194,13 @@ class BaseConfig(StageConfig):
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
     """What a UNet from random weights predicts; a source's scheduler says it itself."""
     alignment_weight: float = 0.0
-    """Weight of representation alignment (`training.alignment`); its paper uses 0.5. 0: off."""
+    """Weight of representation alignment (`training.losses.alignment`); its paper uses 0.5. 0: off."""
     alignment_encoder: str = ""
     """Folder or hub id of the vision transformer to align with, such as facebook/dinov2-base."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedConfig(StageConfig):
+class DiscriminatorConfig(StageConfig):
     """What every stage with a discriminator shares: small trained heads over a frozen UNet's features."""
 
     adversarial_weight: float = 0.05
@@ -220,7 +220,7 @@ class JudgedConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig(JudgedConfig):
+class TeacherConfig(DiscriminatorConfig):
     """The one-step GenDR: supervised on latents and pixels, and, with a base model, adversarial and distilled."""
 
     autoencoder: str = ""
@@ -231,13 +231,14 @@ class TeacherConfig(JudgedConfig):
     start: str = ""
     """Folder or hub id of a GenDR to continue, with its prompt embeddings. Empty: the base, else random weights."""
     body: str = ""
-    """Folder or hub id of a GenDR-Pix whose UNet, with other ends, is the start (`training.body`)."""
+    """Folder or hub id of a GenDR-Pix whose UNet, with other ends, is the start
+    (`training.initializers.transplant`)."""
     fit_crops: int = 256
     """Crops to which those ends are fitted by least squares."""
     backbone: Literal["none", "base"] = "none"
     """Whose frozen features the discriminator sees. It takes latents; real is the truth."""
     score: Score = "none"
-    """Score distillation (`training.scores`): none, or a term for which `base` is needed."""
+    """Score distillation (`training.losses.score_distillation`): none, or a term for which `base` is needed."""
     score_weight: float = 1.0
     score_alpha: float = 1.0
     """Share of the Fisher divergence that SiD and CiD take off again; SiD's paper uses 1 and 1.2."""
@@ -259,7 +260,7 @@ class TeacherConfig(JudgedConfig):
     timestep: int = -1
     """The timestep that the UNet is told, written into the weights. -1: the model family's, or that of `start`."""
     alignment_weight: float = 0.0
-    """Weight of representation alignment (`training.alignment`) of the student. 0: off."""
+    """Weight of representation alignment (`training.losses.alignment`) of the student. 0: off."""
     alignment_encoder: str = ""
     """Folder or hub id of the vision transformer to align with, such as facebook/dinov2-base."""
     latent_weight: float = 1.0
@@ -286,7 +287,7 @@ class TeacherConfig(JudgedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(JudgedConfig):
+class AdversarialConfig(DiscriminatorConfig):
     """What the two stages of distillation share."""
 
     teacher: str = ""
@@ -304,7 +305,8 @@ class AdversarialConfig(JudgedConfig):
     """Crops to which the UNet's ends are fitted by least squares before training: both in `adc`, `conv_out` in `pix`.
     0: a replaced end begins with fresh random (or, for `conv_out` in the residual form, zero) weights."""
     target_cache: Path | None = None
-    """Folder where the teacher's targets are kept between runs (`training.teacher_cache`). None: computed each time."""
+    """Folder where the teacher's targets are kept between runs (`training.loop.teacher_cache`). None: computed
+    each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,10 +349,11 @@ class PixConfig(AdversarialConfig):
     """Whether MFS counts amplitudes that differ from the reference's, as in the paper, or only those above them: a
     student that is too smooth pleases the first by writing a pattern, and gains nothing from the second."""
     harmonics_weight: float = 0.0
-    """Weight of the squared error in MFS's bins (`training.losses.harmonics_loss`), as in the autoencoder's stage."""
+    """Weight of the squared error in MFS's bins (`training.losses.pixel.harmonics_loss`), as in the autoencoder's
+    stage."""
     shift_weight: float = 0.0
     """Weight of the L1 distance between the results of the same picture at two offsets to the 8-pixel grid
-    (`training.losses.shift_loss`); costs one more forward pass."""
+    (`training.losses.pixel.shift_loss`); costs one more forward pass."""
     finish_crops: int = 0
     """Crops to which `conv_out` is fitted once more by least squares when training ends, near where it stands: takes
     out the 8-pixel pattern that noisy steps leave. 0: not."""
@@ -360,8 +363,9 @@ class PixConfig(AdversarialConfig):
     share_quarters: bool = False
     """Keep the finest level's weights shared between the quarters of a patch, as the stage `finest` leaves them."""
     negative_target: Literal["input", "truth"] = "input"
-    """What a sample with `c_neg` learns: its own degraded input, from which guidance then leads away; or the truth by
-    the L1 and MFS terms alone, without the perceptual one, so that guidance leads from fidelity to sharpness."""
+    """What a sample with `c_neg` learns: its own degraded input, from which guidance then leads away; or the truth, in
+    place of the teacher's picture too and without the perceptual term, so that guidance leads from fidelity to
+    sharpness."""
     randpad: bool = True
     """Shift the discriminator's and the perceptual loss's view at random against the 8-pixel grid."""
 
@@ -373,102 +377,3 @@ class PixConfig(AdversarialConfig):
             raise ValueError('backbone is "start" and nothing is started from: pass --start, or take "adc".')
         if not 0.0 <= self.padded_probability <= 1.0:
             raise ValueError(f"padded_probability is {self.padded_probability}, expected 0 to 1.")
-
-
-def _mini(steps: int, **changes: object) -> LoopConfig:
-    return LoopConfig(steps=steps, **changes)  # type: ignore[arg-type]
-
-
-def _sd21(**changes: object) -> LoopConfig:
-    """AdamW at a constant 1e-5 in bfloat16 as in the paper; batch and steps are for each of eight processes."""
-    settings: dict[str, object] = {
-        "steps": 20_000,
-        "batch": 4,
-        "learning_rate": 1e-5,
-        "final_learning_rate": 1e-5,
-        "warmup_steps": 500,
-        "weight_decay": 0.01,
-        "ema_decay": 0.999,
-        "mixed_precision": "bf16",
-        "gradient_checkpointing": True,
-        "checkpoint_every": 1000,
-        "sample_every": 1000,
-    }
-    return LoopConfig(**{**settings, **changes})  # type: ignore[arg-type]
-
-
-_SD21_DATA = DataConfig(crop_px=512, degradation="real-esrgan", num_workers=4)
-
-PRESETS: Mapping[str, Mapping[str, StageConfig]] = {
-    "autoencoder": {
-        "mini": AutoencoderConfig(
-            preset="mini",
-            data=DataConfig(crop_px=64, degradation="none"),
-            loop=_mini(1500, batch=16, learning_rate=1e-3, final_learning_rate=2e-5),
-        ),
-    },
-    "base": {
-        "mini": BaseConfig(preset="mini", loop=_mini(2000, batch=8, learning_rate=4e-4)),
-        "sd21": BaseConfig(preset="sd21", model="sd21", data=_SD21_DATA, loop=_sd21(steps=50_000)),
-    },
-    "teacher": {
-        "mini": TeacherConfig(
-            preset="mini",
-            pattern_tokens=7,
-            loop=_mini(1500, learning_rate=4e-4),
-        ),
-        "sd21": TeacherConfig(
-            preset="sd21",
-            model="sd21",
-            pixel_crop_px=256,
-            backbone="base",
-            score="cid",
-            score_guidance=2.0,
-            train_real=True,
-            fake_learning_rate=1e-5,
-            lora_rank=64,
-            lora_alpha=128,
-            alpha_bar=0.5,
-            data=_SD21_DATA,
-            loop=_sd21(),
-        ),
-    },
-    "adc": {
-        "mini": AdcConfig(
-            preset="mini",
-            truth_weight=0.5,
-            real="truth",
-            fit_crops=256,
-            pattern_tokens=7,
-            loop=_mini(1000, learning_rate=3e-4),
-        ),
-        "sd21": AdcConfig(preset="sd21", model="sd21", data=_SD21_DATA, loop=_sd21()),
-    },
-    "finest": {
-        "mini": FinestConfig(
-            preset="mini",
-            data=DataConfig(negative_probability=0.0),
-            loop=_mini(4000, batch=16, learning_rate=1e-3),
-        ),
-    },
-    "pix": {
-        "mini": PixConfig(
-            preset="mini",
-            backbone="adc",
-            truth_weight=2.0,
-            real="truth",
-            finish_crops=1024,
-            padded_probability=0.5,
-            pattern_tokens=7,
-            loop=_mini(2000, learning_rate=3e-4),
-        ),
-        "sd21": PixConfig(
-            preset="sd21",
-            model="sd21",
-            backbone="adc",
-            perceptual="lpips-vgg",
-            data=_SD21_DATA,
-            loop=_sd21(),
-        ),
-    },
-}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def dtype_of(options: Common, device: torch.device) -> torch.dtype:
     """The dtype to compute in. "auto" is float32 where bfloat16 moves pixels by more than a level of 255 on average.
 
-    That is so for 16-bit files, and on the CPU for restorers of latents: docs/performance.md has the figures. A
+    That is so for 16-bit files, and on the CPU for restorers of latents: docs/performance has the figures. A
     comparison computes all restorers in one dtype, so that their times compare.
     """
     from gendrpix.devices import pick_dtype

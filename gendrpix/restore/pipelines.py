@@ -225,6 +225,11 @@ class RestorerPipeline(DiffusionPipeline):
         return level
 
     @property
+    def one_step(self) -> dict[str, Any]:
+        """How its UNet is asked and read, as `gendrpix.models.networks.predict` takes it."""
+        return {"timestep": self.config.timestep, "form": self.config.form, "alpha_bar": self.alpha_bar}
+
+    @property
     def pos_pad(self) -> Offset:
         """The positive branch's offset where a user names none: the weights' own, or else the paper's."""
         rows, columns = self.config.get("pos_pad") or POS_PAD
@@ -403,16 +408,7 @@ class RestorerPipeline(DiffusionPipeline):
         """Pixels with sides that are multiples of 8 => pixels, not clamped."""
         prompts = prompts.to(pixels.device, pixels.dtype)
         given = self._reader.encode(pixels)
-        restored = self._writer.decode(
-            predict(
-                self.unet,
-                given,
-                prompts,
-                timestep=self.config.timestep,
-                form=self.config.form,
-                alpha_bar=self.alpha_bar,
-            )
-        )
+        restored = self._writer.decode(predict(self.unet, given, prompts, **self.one_step))
         return without_pattern(restored, pixels, self.config.pattern_tokens)
 
 

@@ -189,17 +189,44 @@ class Info:
     """Side of the square output, in pixels."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a restorer as one file for another runtime: a small picture in, the restored one, 4 times as large, out."""
+
+    restorer: Annotated[Literal["gendr-pix"], tyro.conf.Positional, tyro.conf.arg(metavar="RESTORER")]
+    """Which restorer; only gendr-pix has no autoencoder."""
+    output: OutputPath
+    """Folder for the files."""
+    format: Literal["onnx", "openvino", "ncnn"]
+    """Which runtime: onnxruntime and others that read ONNX, OpenVINO, or ncnn."""
+    int8: bool = False
+    """Quantise to 8 bits; openvino only."""
+    calibrate: Annotated[Path | None, tyro.conf.arg(metavar="PHOTOS")] = None
+    """Folder of photos to calibrate --int8 with; six are enough."""
+    guidance: Omega = None
+    """PadCFG's omega: two passes in the file; none is one pass without guidance."""
+    pos_pad: Offset = POS_PAD
+    """PadCFG: rows and columns put before the picture in the positive branch, 0 to 7."""
+    neg_pad: Offset = NEG_PAD
+    """The same in the negative branch."""
+    weights: str = "mini"
+    """A bundled family, a folder or a hub id."""
+    overwrite: bool = False
+    """Replace files that exist already."""
+
+
 Command = (
     Annotated[Restore, tyro.conf.subcommand("restore", prefix_name=False)]
     | Annotated[Compare, tyro.conf.subcommand("compare", prefix_name=False)]
     | Annotated[Bench, tyro.conf.subcommand("bench", prefix_name=False)]
+    | Annotated[Export, tyro.conf.subcommand("export", prefix_name=False)]
     | Annotated[Info, tyro.conf.subcommand("info", prefix_name=False)]
 )
 
 
-def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Info:
+def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Export | Info:
     """The command that the arguments name. SystemExit(2) where they make no sense."""
-    command: Restore | Compare | Bench | Info = tyro.cli(
+    command: Restore | Compare | Bench | Export | Info = tyro.cli(
         Command,
         args=argv,
         prog="gendrpix",

@@ -11,8 +11,9 @@ import torch
 from gendrpix.baselines.ncnn_files import NcnnNetwork
 from gendrpix.image.read import open_picture
 from gendrpix.metrics.scorer import Scorer
-from tests.training.test_evaluate import FAST, array_of, rows_of, write_pairs, write_photos
-from training.evaluate import EvaluateConfig, evaluate
+from tests.training.evaluation.test_evaluate import FAST, array_of, rows_of, write_pairs, write_photos
+from training.evaluation.config import EvaluateConfig
+from training.evaluation.evaluate import evaluate
 
 ENLARGES = """7767517
 3 3
@@ -105,7 +106,7 @@ def test_published_figures_are_reproduced_from_published_results() -> None:
     """OSEDiff's own table of its results, picture by picture: PSNR-Y, SSIM-Y and NIQE, which need no large trunk.
 
     GENDRPIX_PUBLISHED holds three paths joined as in PATH: its results, their ground truths, its table. They are no
-    part of the project: docs/evaluation.md.
+    part of the project: docs/results/evaluation.md.
     """
     if not (places := os.environ.get("GENDRPIX_PUBLISHED")):
         pytest.skip("GENDRPIX_PUBLISHED names no results, truths and table")

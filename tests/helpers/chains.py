@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import gendrpix.specs
-import training.chain
+import training.tools.chain
 from tests.helpers.models import EVEN
 from tests.helpers.stages import ROOT
 from training.__main__ import main
@@ -42,7 +42,9 @@ def chain_words(preset: Path, photos: Path, runs: Path) -> list[str]:
 def start_chain(words: list[str]) -> BaseProcess:
     """The command in a process of its own, forked from a server that has done the imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.__main__", "training.chain", "training.pix", "training.finest"])
+    context.set_forkserver_preload(
+        ["training.__main__", "training.tools.chain", "training.stages.pix", "training.stages.finest"]
+    )
     os.environ["PYTHONPATH"] = str(ROOT)  # read when the server starts
     process = context.Process(target=run_chain, args=(words,))
     process.start()
@@ -54,5 +56,5 @@ def run_chain(words: list[str]) -> None:
     os.environ.update(ACCELERATE_USE_CPU="true", HF_HUB_OFFLINE="1")
     torch.set_num_threads(1)
     gendrpix.specs.MODEL_SPECS = {EVEN.name: EVEN}
-    vars(training.chain)["METRICS"] = ("psnr", "ssim")
+    vars(training.tools.chain)["METRICS"] = ("psnr", "ssim")
     sys.exit(main(words))

@@ -28,7 +28,7 @@ def free_port() -> str:
 def start_sharded(words: list[str], kind: str, processes: int = 1) -> list[BaseProcess]:
     """The command in `processes` processes: kind is "zero2", "fsdp" or "whole" (one process, nothing divided)."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.__main__", "training.adc", "training.pix"])
+    context.set_forkserver_preload(["training.__main__", "training.stages.adc", "training.stages.pix"])
     os.environ["PYTHONPATH"] = str(ROOT)  # read when the server starts
     port = free_port()
     children = []

@@ -96,7 +96,7 @@ def start_stage(words: list[str], *, plain_descent: bool = False, **variables: s
     `plain_descent` puts gradient descent in the place of AdamW, so that weights show gradients as they are.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.__main__", "training.adc", "training.pix"])
+    context.set_forkserver_preload(["training.__main__", "training.stages.adc", "training.stages.pix"])
     os.environ["PYTHONPATH"] = str(ROOT)  # read when the server starts
     process = context.Process(target=_run_stage, args=(words, plain_descent, variables))
     process.start()
