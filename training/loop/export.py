@@ -21,7 +21,6 @@ from gendrpix.models.networks import Autoencoder
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.specs import ModelSpec
 from gendrpix.weights.load import load_autoencoder
-from training.ema import whole
 from training.loop.ema import Ema, whole
 
 Restorer = TypeVar("Restorer", bound=RestorerPipeline)

@@ -16,7 +16,7 @@ from gendrpix.models.networks import predict
 from gendrpix.restore.pipelines import GenDRAdcPipeline, GenDRPipeline
 from gendrpix.specs import find_model
 from training.config import AdcConfig
-from training.data.loader import fitting_batches, sample_batches
+from training.data.loader import fitting_batches
 from training.initializers.ends import begin_adc, fit_adc
 from training.loop.discriminator import Discriminator
 from training.loop.ema import Ema, averaged
@@ -61,7 +61,7 @@ def train(config: AdcConfig) -> Path:
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
     judge = Discriminator(config, run, features.channels)
     if adversarial:
-        begun = sample_batches(crops, config.whitening_crops, device)
+        begun = fitting_batches("adc: whitening", crops, config.whitening_crops, device, quiet=run.quiet)
         judge.whiten(features(latents.encode(b["hq"])) for b in begun)
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:

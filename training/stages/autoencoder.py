@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderDC
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from gendrpix.models.codecs import LatentCodec
 from gendrpix.models.networks import build_autoencoder
@@ -100,7 +101,8 @@ def _start(config: AutoencoderConfig) -> AutoencoderDC:
 
 def _start_from_principal_components(model: AutoencoderDC, crops: Crops, count: int) -> None:
     """Half-whitened: the gain is one over the root of a component's deviation, between equal loss and equal size."""
-    pictures = (sample.hq[None] for sample in crops.samples(0, count))
+    samples = tqdm(crops.samples(0, count), "autoencoder: components", count, unit="crop", mininterval=10)
+    pictures = (sample.hq[None] for sample in samples)
     rows, deviations = principal_components(pictures, model.config.latent_channels)
     start_from_components(model, rows, deviations.clamp_min(1e-3).rsqrt())
 

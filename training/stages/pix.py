@@ -24,7 +24,7 @@ from gendrpix.models.pattern import without_pattern
 from gendrpix.restore.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
 from training.config import PixConfig
-from training.data.loader import fitting_batches, sample_batches
+from training.data.loader import fitting_batches
 from training.initializers.least_squares import fit_conv_out
 from training.initializers.subpatch import share_gradients
 from training.loop.ema import Ema, averaged
@@ -117,7 +117,7 @@ def train(config: PixConfig) -> Path:
     perceptual_loss = build_perceptual_loss(config.perceptual, teacher.vae, device)
     judging = judged_maps if config.backbone != "none" else None
     picture_terms = PictureTerms(config, run, perceptual_loss, judging, features.channels)
-    picture_terms.whiten(sample_batches(crops, config.whitening_crops, device))
+    picture_terms.whiten(fitting_batches("pix: whitening", crops, config.whitening_crops, device, quiet=run.quiet))
 
     # Optimisers
     optimizer = run.optimizer(unet.parameters())

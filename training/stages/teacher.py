@@ -23,7 +23,7 @@ from gendrpix.models.networks import Autoencoder, build_unet, initial_prompts, p
 from gendrpix.restore.pipelines import GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import PATCH, ModelSpec, find_model
 from training.config import TeacherConfig
-from training.data.loader import fitting_batches, sample_batches
+from training.data.loader import fitting_batches
 from training.initializers.identity import start_as_identity
 from training.initializers.transplant import take_body
 from training.loop.discriminator import Discriminator
@@ -83,7 +83,7 @@ def train(config: TeacherConfig) -> Path:
         assert base is not None
         features = FrozenFeatures(base.unet, prompts[:1], how["timestep"])
         judge = Discriminator(config, run, features.channels)
-        begun = sample_batches(crops, config.whitening_crops, device)
+        begun = fitting_batches("teacher: whitening", crops, config.whitening_crops, device, quiet=run.quiet)
         judge.whiten(features(codec.encode(b["hq"])) for b in begun)
         if loop.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()

@@ -67,7 +67,7 @@ tags: [super-resolution, image-restoration]
 
 # gendrpix {model}: autoencoder
 
-{role} It was not trained here: it is `{source}`, whose own licence applies. {parameters:.2f}M parameters, fp16
+{role} It was not trained here: it is {source}, whose own licence applies. {parameters:.2f}M parameters, fp16
 safetensors.
 """
 

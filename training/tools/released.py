@@ -16,6 +16,7 @@ KNOWN: Mapping[str, str] = {
     "realesr": "Real-ESRGAN (BSD-3-Clause)",
     "real-esrgan": "Real-ESRGAN (BSD-3-Clause)",
     "stable-diffusion-2": "Stable Diffusion 2.1 (CreativeML Open RAIL++-M)",
+    "vae-kl-f8-d16": "ostris/vae-kl-f8-d16 (MIT)",
     "dinov2": "DINOv2 (Apache-2.0)",
 }
 """Part of a place's name, in small letters => weights with their licence, as their authors state it."""

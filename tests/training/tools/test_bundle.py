@@ -163,10 +163,10 @@ def test_a_chain_of_full_size_and_what_its_cards_say(full_size_runs: Path, tmp_p
     cards = {name: (out / name / "README.md").read_text(encoding="utf-8") for name in STAGES}
     assert all("gendrpix sd21" in card and "No released weights" not in card for card in cards.values())
     assert not any("/somewhere" in card or str(tmp_path) in card for card in cards.values())
-    assert "It was not trained here: it is `ostris/vae-kl-f8-d16`" in cards["autoencoder"]
+    assert "It was not trained here: it is ostris/vae-kl-f8-d16 (MIT)" in cards["autoencoder"]
     for name in ("gendr", "gendr-adc", "gendr-pix"):
         assert "the base began as Stable Diffusion 2.1 (CreativeML Open RAIL++-M)" in cards[name]
-        assert "license: openrail++" in cards[name] and "`ostris/vae-kl-f8-d16`" in cards[name]
+        assert "license: openrail++" in cards[name] and "the autoencoder is ostris/vae-kl-f8-d16 (MIT)" in cards[name]
     assert ["Real-ESRGAN (BSD-3-Clause)" in cards[name] for name in ("gendr", "gendr-pix")] == [False, True]
     assert "a small model" not in cards["gendr-pix"] and "the base model is" not in cards["gendr"]
 
