@@ -22,10 +22,12 @@ DATA_VARIABLE = "GENDRPIX_DATA"
 TOOLS: Mapping[str, tuple[str, str]] = {
     "ablate": ("studies.ablate", "AblateConfig"),
     "bundle": ("tools.bundle", "BundleConfig"),
+    "chain": ("tools.chain", "ChainConfig"),
     "draw": ("tools.draw", "DrawConfig"),
     "evaluate": ("evaluation.evaluate", "EvaluateConfig"),
     "interpolate": ("tools.merge", "InterpolateConfig"),
     "judge": ("evaluation.judge.judge", "JudgeConfig"),
+    "offsets": ("tools.offsets", "OffsetsConfig"),
     "photos": ("tools.photos", "PhotosConfig"),
     "preview": ("tools.preview", "PreviewConfig"),
     "survey": ("studies.survey", "SurveyConfig"),

@@ -245,9 +245,24 @@ class TeacherConfig(DiscriminatorConfig):
     score_timesteps: tuple[int, int] = (20, 980)
     """Lowest, and one above the highest, timestep of the noise under which the scores are compared."""
     fake_learning_rate: float = 1e-4
-    """Of the fake-score network, which follows the student's outputs."""
+    """Of the fake-score network, which follows the student's outputs, and of the real-score one where it is trained."""
     lora_rank: int = 0
-    """Rank of the fake-score network's adapters (needs peft). 0: the whole network is trained, and held twice."""
+    """Rank of the score networks' adapters (needs peft). 0: the whole network is trained, and held twice."""
+    lora_alpha: int = 0
+    """The adapters' outputs count alpha / rank times; GenDR's paper has alpha 128 at rank 64. 0: as the rank."""
+    score_guidance: float = 1.0
+    """Classifier-free guidance of the real-score network's clean latents, between `c_neg` and `c_pos`. 1: none."""
+    train_real: bool = False
+    """Train the real-score network too, on the truth's latents, as GenDR's paper does. It starts as the base."""
+    alpha_bar: float = 0.0
+    """Squared signal level of the one step, written into the weights; the squared noise level is the rest to 1. GenDR's
+    paper takes 0.5. 0: that of the timestep, or of the weights in `start`."""
+    timestep: int = -1
+    """The timestep that the UNet is told, written into the weights. -1: the model family's, or that of `start`."""
+    alignment_weight: float = 0.0
+    """Weight of representation alignment (`training.losses.alignment`) of the student. 0: off."""
+    alignment_encoder: str = ""
+    """Folder or hub id of the vision transformer to align with, such as facebook/dinov2-base."""
     latent_weight: float = 1.0
     """Weight of `|z_gt - z|_1`."""
     pixel_weight: float = 2.0
@@ -263,8 +278,12 @@ class TeacherConfig(DiscriminatorConfig):
             raise ValueError("body, start and base are three ways to begin; pass one of them.")
         if self.body and self.fit_crops < 1:
             raise ValueError(f"fit_crops is {self.fit_crops}, expected at least 1 to fit the ends of --body.")
-        if self.lora_rank < 0:
-            raise ValueError(f"lora_rank is {self.lora_rank}, expected 0 (no adapters) or more.")
+        if self.lora_rank < 0 or self.lora_alpha < 0:
+            raise ValueError(f"lora_rank is {self.lora_rank} and lora_alpha {self.lora_alpha}, expected 0 or more.")
+        if not 0.0 <= self.alpha_bar <= 1.0 or not -1 <= self.timestep < 1000:
+            raise ValueError(
+                f"alpha_bar is {self.alpha_bar} and timestep {self.timestep}, expected 0 to 1 and -1 to 999."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

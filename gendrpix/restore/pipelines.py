@@ -111,7 +111,8 @@ class RestorerPipeline(DiffusionPipeline):
     `unet`'s ends must have the channels that the restorer's domains have; `prompts` is (2, L, D), the positive and
     the negative embedding; `form` tells how the UNet's output is read (`gendrpix.models.networks.predict`).
     `pattern_tokens` is the side in patches over which a pattern of 8 pixels is told and taken away
-    (`gendrpix.models.pattern.without_pattern`): odd, 0 for not at all, as in the paper.
+    (`gendrpix.models.pattern.without_pattern`): odd, 0 for not at all, as in the paper. `alpha_bar` is the squared
+    signal level of the one step, None for the timestep's; `pos_pad` and `neg_pad` are these weights' PadCFG offsets.
     """
 
     restorer: ClassVar[RestorerSpec]
@@ -131,6 +132,9 @@ class RestorerPipeline(DiffusionPipeline):
         model: str = "mini",
         format_version: int = FORMAT_VERSION,
         shared_vae: str | None = None,
+        alpha_bar: float | None = None,
+        pos_pad: Sequence[int] | None = None,
+        neg_pad: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_format(format_version)
@@ -150,6 +154,8 @@ class RestorerPipeline(DiffusionPipeline):
             format_version=format_version,
             shared_vae=shared_vae,
         )
+        own = {"alpha_bar": alpha_bar, "pos_pad": pos_pad and list(pos_pad), "neg_pad": neg_pad and list(neg_pad)}
+        self.register_to_config(**{name: value for name, value in own.items() if value is not None})
         self.prompts = prompts
         self._attention: str | None = None
         self._reader = codec_for(self.restorer.reads, vae)
@@ -213,6 +219,29 @@ class RestorerPipeline(DiffusionPipeline):
     # Options -------------------------------------------------------------------------------------------------------
 
     @property
+    def alpha_bar(self) -> float | None:
+        """Squared signal level of the one step; None for that of the timestep."""
+        level: float | None = self.config.get("alpha_bar")
+        return level
+
+    @property
+    def one_step(self) -> dict[str, Any]:
+        """How its UNet is asked and read, as `gendrpix.models.networks.predict` takes it."""
+        return {"timestep": self.config.timestep, "form": self.config.form, "alpha_bar": self.alpha_bar}
+
+    @property
+    def pos_pad(self) -> Offset:
+        """The positive branch's offset where a user names none: the weights' own, or else the paper's."""
+        rows, columns = self.config.get("pos_pad") or POS_PAD
+        return rows, columns
+
+    @property
+    def neg_pad(self) -> Offset:
+        """The same for the negative branch."""
+        rows, columns = self.config.get("neg_pad") or NEG_PAD
+        return rows, columns
+
+    @property
     def window_tokens(self) -> tuple[int, ...] | None:
         """Side of the self-attention field seen in training, one a level; None for a family that is not registered."""
         spec = MODEL_SPECS.get(self.config.model)
@@ -255,8 +284,8 @@ class RestorerPipeline(DiffusionPipeline):
         *,
         scale: float = 4.0,
         guidance: float | None = None,
-        pos_pad: Offset = POS_PAD,
-        neg_pad: Offset = NEG_PAD,
+        pos_pad: Offset | None = None,
+        neg_pad: Offset | None = None,
         plain_cfg: bool = False,
         batched: bool = True,
         tile: TileChoice = "auto",
@@ -268,7 +297,8 @@ class RestorerPipeline(DiffusionPipeline):
 
         scale: 1 to 8; the output has `floor(n * scale + 0.5)` pixels a side.
         guidance: PadCFG's omega, GenDR-Pix only; None is one unpadded pass with the positive embedding.
-        pos_pad, neg_pad: offsets of the two branches, rows and columns, 0 to 7. plain_cfg leaves both unpadded.
+        pos_pad, neg_pad: offsets of the two branches, rows and columns, 0 to 7; None for the weights' own, which are
+        the paper's where none are stored. plain_cfg leaves both unpadded.
         batched: run the two branches as one batch (faster) or one after the other (less memory).
         tile: side of the tiles in pixels of the result, a multiple of 8; "auto" for tiles only where the whole picture
         is not expected to fit into memory, None for none (`gendrpix.restore.planner`).
@@ -332,12 +362,15 @@ class RestorerPipeline(DiffusionPipeline):
         self,
         pixels: Tensor,
         *,
-        pos_pad: Offset = POS_PAD,
-        neg_pad: Offset = NEG_PAD,
+        pos_pad: Offset | None = None,
+        neg_pad: Offset | None = None,
         plain_cfg: bool = False,
         batched: bool = True,
     ) -> Branches:
-        """PadCFG's two branches, (B, 3, H, W) each, not clamped; `guidance.mix` makes the result of them."""
+        """PadCFG's two branches, (B, 3, H, W) each, not clamped; `guidance.mix` makes the result of them.
+
+        Offsets of None are the weights' own.
+        """
         if not self.restorer.guided:
             raise ValueError(
                 f"Guidance is defined for GenDR-Pix only, not for {self.restorer.label}; pass guidance=None."
@@ -348,7 +381,12 @@ class RestorerPipeline(DiffusionPipeline):
             branches = padcfg.predict_plain_branches(self._predict, whole, self.prompts, batched=batched)
         else:
             branches = padcfg.predict_branches(
-                self._predict, whole, self.prompts, pos_pad=pos_pad, neg_pad=neg_pad, batched=batched
+                self._predict,
+                whole,
+                self.prompts,
+                pos_pad=pos_pad or self.pos_pad,
+                neg_pad=neg_pad or self.neg_pad,
+                batched=batched,
             )
         return Branches(*(branch[..., :height, :width] for branch in branches))
 
@@ -371,9 +409,7 @@ class RestorerPipeline(DiffusionPipeline):
         """Pixels with sides that are multiples of 8 => pixels, not clamped."""
         prompts = prompts.to(pixels.device, pixels.dtype)
         given = self._reader.encode(pixels)
-        restored = self._writer.decode(
-            predict(self.unet, given, prompts, timestep=self.config.timestep, form=self.config.form)
-        )
+        restored = self._writer.decode(predict(self.unet, given, prompts, **self.one_step))
         return without_pattern(restored, pixels, self.config.pattern_tokens)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gendrpix.models.attention import attend_as
 from gendrpix.models.codecs import LatentCodec, PixelCodec
-from gendrpix.models.networks import predict, replace_conv_in, signal_and_noise
+from gendrpix.models.networks import one_step_levels, predict, replace_conv_in
 from gendrpix.restore.pipelines import GenDRPipeline
 from gendrpix.specs import RESTORER_SPECS, ModelSpec
 from training.initializers.least_squares import fit_conv_in, fit_conv_out
@@ -40,7 +40,7 @@ def begin_adc(teacher: GenDRPipeline, spec: ModelSpec) -> UNet2DConditionModel:
     """
     in_channels, _ = RESTORER_SPECS["gendr-adc"].channels(spec)
     unet = replace_conv_in(copy.deepcopy(teacher.unet), in_channels).requires_grad_(True).train()
-    alpha, sigma = signal_and_noise(spec.timestep)
+    alpha, sigma = one_step_levels(teacher.config.timestep, teacher.alpha_bar)
     share = {"epsilon": -sigma / alpha, "v": -sigma, "residual": 1.0, "direct": 1.0}[teacher.config.form]
     with torch.no_grad():
         unet.conv_out.weight.mul_(share)
@@ -53,7 +53,7 @@ def begin_adc(teacher: GenDRPipeline, spec: ModelSpec) -> UNet2DConditionModel:
 def fit_adc(unet: UNet2DConditionModel, teacher: GenDRPipeline, batches: Batches) -> None:
     """Fit both ends of the UNet of `begin_adc` to the teacher, in place; logs the explained shares."""
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
-    timestep, form = teacher.config.timestep, teacher.config.form
+    form = teacher.config.form
     pairs = (
         (pixel_grid.encode(batch["lq"]), teacher.unet.conv_in(latents.encode(batch["lq"])))
         for batch in batches("adc: conv_in")
@@ -64,8 +64,8 @@ def fit_adc(unet: UNet2DConditionModel, teacher: GenDRPipeline, batches: Batches
         for batch in batches("adc: conv_out"):
             x = batch["lq"]
             prompt = teacher.prompts.to(x.device)[batch["negative"].long()]
-            predict(unet, pixel_grid.encode(x), prompt, timestep=timestep, form="direct")
-            yield predict(teacher.unet, latents.encode(x), prompt, timestep=timestep, form=form)
+            predict(unet, pixel_grid.encode(x), prompt, timestep=teacher.config.timestep, form="direct")
+            yield predict(teacher.unet, latents.encode(x), prompt, **teacher.one_step)
 
     given = fit_conv_out(unet, wanted(), NEAR if form == "direct" else FAR)
     logger.info(

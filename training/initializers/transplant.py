@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -19,6 +19,7 @@ from torch import Tensor
 from gendrpix.models.codecs import LatentCodec, PixelCodec
 from gendrpix.models.networks import replace_conv_in, replace_conv_out
 from gendrpix.restore.pipelines import GenDRPixPipeline
+from training.initializers.ends import Batches
 from training.initializers.identity import start_as_identity
 from training.initializers.least_squares import fit_conv_in, fit_conv_out
 
@@ -26,22 +27,22 @@ logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def take_body(
-    pix: GenDRPixPipeline, codec: LatentCodec, pictures: Callable[[], Iterable[Tensor]]
-) -> UNet2DConditionModel:
+def take_body(pix: GenDRPixPipeline, codec: LatentCodec, batches: Batches) -> UNet2DConditionModel:
     """A UNet of the "direct" form that makes of latents the latents of what `pix` makes of their pictures.
 
-    pictures: gives, each time it is called, the same batches of enlarged low-quality pictures, (B, 3, H, W) in [-1, 1].
+    batches: gives, each time it is called, the same batches, with enlarged low-quality pictures in "lq".
     Raises ValueError for a UNet that is too narrow to carry a latent (`start_as_identity`).
     """
     channels, pixel_grid = codec.autoencoder.config.latent_channels, PixelCodec()
     unet = replace_conv_out(replace_conv_in(copy.deepcopy(pix.unet), channels), channels, zero=True)
-    heard = fit_conv_in(unet, ((codec.encode(x), pix.unet.conv_in(pixel_grid.encode(x))) for x in pictures()))
+    pictures = (batch["lq"] for batch in batches("teacher: conv_in"))
+    heard = fit_conv_in(unet, ((codec.encode(x), pix.unet.conv_in(pixel_grid.encode(x))) for x in pictures))
     start_as_identity(unet)
     timestep = pix.config.timestep
 
     def wanted() -> Iterator[Tensor]:
-        for x in pictures():
+        for batch in batches("teacher: conv_out"):
+            x = batch["lq"]
             z = codec.encode(x)
             unet(z, timestep, pix.prompts[:1].to(z).expand(len(z), -1, -1))
             yield codec.encode(pix.restore(x))

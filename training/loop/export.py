@@ -12,15 +12,16 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from diffusers import ConfigMixin, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from gendrpix.models.networks import Autoencoder
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.specs import ModelSpec
 from gendrpix.weights.load import load_autoencoder
-from training.loop.ema import Ema
+from training.loop.ema import Ema, whole
 
 Restorer = TypeVar("Restorer", bound=RestorerPipeline)
 
@@ -62,18 +63,29 @@ def load_trained_autoencoder(location: str, spec: ModelSpec) -> Autoencoder:
 def finished(accelerator: Accelerator, model: nn.Module, ema: Ema) -> Any:
     """An unwrapped float32 copy of a trained model with its averaged weights, ready to export.
 
-    Every process must call it: sharded weights are gathered.
+    Every process must call it: the parts of weights that are divided are gathered.
     """
     own = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    if isinstance(own, FSDPModule):
+        return _gathered(own, ema)
+    copied = copy.deepcopy(own).float()
     if ema.shadow_params:
-        own = copy.deepcopy(own).float()
-        ema.copy_to(own.parameters())
-        return own
-    weights = accelerator.get_state_dict(model)
-    whole = type(own).from_config(own.config) if isinstance(own, ConfigMixin) else copy.deepcopy(own)
-    if accelerator.is_main_process:  # the others may have been given nothing
-        whole.load_state_dict(weights)
-    return whole
+        ema.copy_to(copied.parameters())
+    return copied
+
+
+def _gathered(own: Any, ema: Ema) -> Any:
+    """A whole model of the kind that FSDP has divided, with the averaged weights."""
+    weights = {name: whole(weight.detach()) for name, weight in own.state_dict().items()}
+    if ema.shadow_params:
+        names = [name for name, _ in own.named_parameters()]
+        weights |= dict(zip(names, ema.whole_averages(), strict=True))
+    original = next(kind for kind in type(own).__mro__ if not issubclass(kind, FSDPModule))
+    result = original.from_config(own.config)
+    result.load_state_dict(weights)
+    if hasattr(own, "attn_processors"):
+        result.set_attn_processor(own.attn_processors)
+    return result.to(next(iter(weights.values())).device)
 
 
 def export(accelerator: Accelerator, models: Mapping[str, Any], folder: Path) -> Path:

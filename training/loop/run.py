@@ -6,18 +6,16 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedType
-from accelerate.utils import ProjectConfiguration, is_tensorboard_available
+from accelerate import DistributedType
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -27,9 +25,10 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from gendrpix.files import write_text
-from training.config import LoopConfig, StageConfig
+from training.config import StageConfig
 from training.data.loader import open_loader
 from training.data.stream import PhotoStream
+from training.loop.accelerators import AUTOCAST_DTYPES, open_accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +43,23 @@ class TrainingStopped(RuntimeError):
 class Run:
     """One training run: owns its folder and its `accelerate.Accelerator`, knows no model."""
 
-    def __init__(self, config: StageConfig, stage: str) -> None:
+    def __init__(self, config: StageConfig, stage: str, *, divisible: bool = True) -> None:
+        """Open the folder and the devices. `divisible` tells whether FSDP can divide the model that is trained.
+
+        Raises ValueError for a folder or a launch configuration that will not do.
+        """
         if config.run == Path():
             raise ValueError("No run folder: pass --run FOLDER, where checkpoints, log and weights are kept.")
         self.config, self.stage = config, stage
         self.folder = config.run
         self.checkpoints = self.folder / "checkpoints"
         loop = config.loop
-        self.accelerator = _accelerator(loop, self.folder)
+        self.accelerator = open_accelerator(loop, self.folder)
+        if self.accelerator.distributed_type == DistributedType.FSDP and not divisible:
+            raise ValueError(
+                f"{stage}, with these settings, trains a model that FSDP does not divide; launch it with "
+                "training/accelerate/one-gpu.yaml or eight-gpus-zero2.yaml."
+            )
         self._candidate: tuple[int, float] | None = None
         self._waited_s = 0.0
         self._reported_at = time.perf_counter()
@@ -91,6 +99,24 @@ class Run:
             yield micro_step // loop.accumulate, moved
             asked_at = time.perf_counter()
 
+    @property
+    def sharded(self) -> bool:
+        """Whether DeepSpeed or FSDP divides the trained model among the processes."""
+        return self.accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP)
+
+    def place(self, model: nn.Module) -> None:
+        """Move the model to train to the device, in place, channels last where it is held whole.
+
+        DeepSpeed and FSDP flatten the weights and refuse those whose memory lies in another order.
+        """
+        layout = torch.contiguous_format if self.sharded else torch.channels_last
+        nn.Module.to(model, self.accelerator.device, memory_format=layout)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision as the settings ask for it; accelerate's own does nothing under DeepSpeed."""
+        dtype = AUTOCAST_DTYPES[self.config.loop.mixed_precision]
+        return torch.autocast(self.accelerator.device.type, dtype) if dtype else nullcontext()
+
     @contextmanager
     def computing(self, model: nn.Module) -> Iterator[None]:
         """Accumulation over micro-steps and mixed precision for one step of the prepared model.
@@ -99,8 +125,18 @@ class Run:
         """
         plain = self.accelerator.device.type == "cpu"
         kernels = sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
-        with self.accelerator.accumulate(model), self.accelerator.autocast(), kernels:
+        with self.accelerator.accumulate(model), self.autocast(), kernels:
             yield
+
+    def fit_count(self, asked: int) -> int:
+        """Crops for a fit before training: as asked, but no more than the run's own steps will see; says so."""
+        loop = self.config.loop
+        seen = loop.steps * loop.batch * loop.accumulate * self.accelerator.num_processes
+        if seen < asked:
+            logger.info(
+                "%s: the first fit takes %d crops in place of %d: as many as are trained on", self.stage, seen, asked
+            )
+        return min(asked, seen)
 
     # Optimisation --------------------------------------------------------------------------------------------------
 
@@ -319,36 +355,6 @@ def check_states(checkpoint: Path) -> None:
                 f"{file} is damaged or holds more than numbers ({type(error).__name__}) and is not loaded; "
                 "remove that checkpoint and resume from the one before."
             ) from error
-
-
-def _accelerator(loop: LoopConfig, folder: Path) -> Accelerator:
-    """The accelerator of a run. Raises ValueError for settings that it would drop without a word."""
-    if loop.tracker == "tensorboard" and not is_tensorboard_available():
-        raise ValueError("TensorBoard is not installed: pip install tensorboard, or pass --loop.tracker none.")
-    accelerator = Accelerator(
-        mixed_precision=loop.mixed_precision,
-        gradient_accumulation_steps=loop.accumulate,
-        log_with=None if loop.tracker == "none" else loop.tracker,
-        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)),
-    )
-    launched = {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= set(os.environ) and "WORLD_SIZE" not in os.environ
-    if launched and accelerator.num_processes == 1:
-        raise ValueError(  # only for several processes does `accelerate launch --cpu` set a port
-            "`accelerate launch --cpu` was asked for several processes and has started one: on a CPU it needs an MPI. "
-            "Use accelerate launch --config_file training/accelerate/two-cpu-processes.yaml, or torchrun."
-        )
-    if accelerator.gradient_accumulation_steps != loop.accumulate:
-        raise ValueError(
-            f"accelerate accumulates {accelerator.gradient_accumulation_steps} micro-steps and the run "
-            f"{loop.accumulate}; pass --gradient_accumulation_steps {loop.accumulate} to `accelerate launch`."
-        )
-    if accelerator.distributed_type == DistributedType.FSDP and loop.ema_decay:
-        raise ValueError("The moving average needs whole weights, and FSDP splits them; pass --loop.ema-decay 0.")
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        settings = accelerator.state.deepspeed_plugin.deepspeed_config
-        settings["train_micro_batch_size_per_gpu"] = loop.batch
-        settings["gradient_clipping"] = loop.clip_norm
-    return accelerator
 
 
 def _partial(path: Path) -> Path:

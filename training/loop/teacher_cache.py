@@ -129,6 +129,7 @@ def targets_key(config: AdversarialConfig, stage: str, teacher: GenDRPipeline, c
         "weights": weights_hash(teacher),
         "form": teacher.config.form,
         "timestep": teacher.config.timestep,
+        **({} if teacher.alpha_bar is None else {"alpha_bar": teacher.alpha_bar}),
         "data": config.data.sample_settings(),
         "photos": crops.fingerprint(),
         "seed": config.loop.seed,

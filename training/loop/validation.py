@@ -42,7 +42,8 @@ def open_samples(config: StageConfig, device: torch.device) -> tuple[Crops, dict
 def validate(restore: Callable[[Tensor], Tensor], batch: dict[str, Tensor], picture: Path | None) -> dict[str, float]:
     """PSNR of `restore(lq)` and of the input itself against `hq`, four pictures at a time.
 
-    Where the batch has a pixel teacher's pictures, the PSNR against those too. Writes rows of input, result, truth
+    The input's own is left out where it is the truth, as for an autoencoder. Where the batch has a pixel teacher's
+    pictures, the PSNR against those too. Writes rows of input, result, truth
     (and the teacher's) to `picture`, unless it is None.
     """
     result = torch.cat([restore(part) for part in batch["lq"].split(4)]).float().clamp(-1, 1)
@@ -51,10 +52,9 @@ def validate(restore: Callable[[Tensor], Tensor], batch: dict[str, Tensor], pict
         shown = torch.stack(columns, dim=1).flatten(0, 1)[: len(columns) * 4]
         picture.parent.mkdir(parents=True, exist_ok=True)
         save_image(make_grid(shown, nrow=len(columns), value_range=(-1, 1), normalize=True), picture)
-    figures = {
-        "held_out_psnr": float(psnr(result, batch["hq"]).mean()),
-        "held_out_psnr_input": float(psnr(batch["lq"], batch["hq"]).mean()),
-    }
+    figures = {"held_out_psnr": float(psnr(result, batch["hq"]).mean())}
+    if batch["lq"] is not batch["hq"]:
+        figures["held_out_psnr_input"] = float(psnr(batch["lq"], batch["hq"]).mean())
     if "taught" in batch:
         figures["held_out_psnr_to_teacher"] = float(psnr(result, batch["taught"]).mean())
     return figures

@@ -1,19 +1,22 @@
 """Representation alignment (REPA, arXiv 2410.06940): a denoiser's features, projected, shall point where those of a
 frozen image encoder point.
 
-    L_align = - mean over places of cos( h(features of the UNet's middle), tokens of the encoder on the clean picture )
+    L_align = - mean over places of cos( h(features of the UNet), tokens of the encoder on the clean picture )
 
-The paper aligns an early block of a transformer, place by place; here it is the UNet's middle, whose grid is coarser,
-so that the encoder's tokens are averaged to it. h is a small trained network, used in training alone.
+The features are those after the first down block, as in GenDR (arXiv 2503.06790), in the base and in the teacher. The
+encoder's tokens are averaged, or repeated, to their grid. h is a small trained network, used in training alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from training.trainable import keep_trainable
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pictures in [0, 1]: what DINOv2 and its kin were trained with."""
@@ -29,9 +32,8 @@ class Alignment:
 
     def __init__(self, encoder: str, unet: Any, device: torch.device, learning_rate: float) -> None:
         self.encoder = _load_encoder(encoder).to(device)
-        middle = unet.config.block_out_channels[-1]
         self.projector = nn.Sequential(
-            nn.Conv2d(middle, HIDDEN_CHANNELS, 1),
+            nn.Conv2d(unet.config.block_out_channels[0], HIDDEN_CHANNELS, 1),
             nn.SiLU(),
             nn.Conv2d(HIDDEN_CHANNELS, HIDDEN_CHANNELS, 1),
             nn.SiLU(),
@@ -39,15 +41,15 @@ class Alignment:
         ).to(device)
         self.optimizer = torch.optim.AdamW(self.projector.parameters(), lr=learning_rate, weight_decay=0.0)
         self.features = torch.empty(0)
-        """(B, C, h, w): the output of the UNet's middle, with its gradient."""
-        self._hook = unet.mid_block.register_forward_hook(self._remember)
+        """(B, C, h, w): the output of the UNet's first down block, with its gradient."""
+        self._hook = unet.down_blocks[0].register_forward_hook(self._remember)
 
     def close(self) -> None:
         """Let go of the UNet, which can be copied and exported then."""
         self._hook.remove()
 
-    def _remember(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        self.features = output
+    def _remember(self, _module: nn.Module, _inputs: Any, output: tuple[Tensor, Any]) -> None:
+        self.features = output[0]  # beside what the way up will be given
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -68,6 +70,21 @@ class Alignment:
         wanted = F.adaptive_avg_pool2d(tokens, (height, width))
         cosines: Tensor = F.cosine_similarity(projected, wanted, dim=1)
         return -cosines.mean()
+
+    def term(self, pixels: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        """The UNet's loss on the features of its last run, and a function that gives the projector's own afterwards.
+
+        pixels: the clean pictures behind that run. The projector is frozen in the first and alone is trained by the
+        second, for the features then have no gradient.
+        """
+        keep_trainable(self.projector, trainable=False)
+        features, tokens = self.features, self.encode(pixels)
+
+        def follow() -> Tensor:
+            keep_trainable(self.projector, trainable=True)
+            return self.loss(features.detach(), tokens)
+
+        return self.loss(features, tokens), follow
 
 
 def _load_encoder(source: str) -> Any:

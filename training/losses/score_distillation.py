@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,6 +71,11 @@ def _identity_loss(
     apart = real - fake
     elements = apart * (real - anchor) - alpha * apart.square()
     return _mean(_inverse_distance(z, real) * elements, weights)
+
+
+def guided(positive: Tensor, negative: Tensor, guidance: float) -> Tensor:
+    """Classifier-free guidance of clean latents: `negative + guidance (positive - negative)`."""
+    return torch.lerp(negative, positive, guidance)
 
 
 def _inverse_distance(z: Tensor, real: Tensor) -> Tensor:
@@ -153,16 +159,16 @@ class Denoiser:
 # Distillation ---------------------------------------------------------------------------------------------------------
 
 
-class FakeScore(Denoiser):
-    """The fake-score network: a copy of the base, of which adapters or all weights are trained.
+class TrainedScore(Denoiser):
+    """A score network that is trained: a copy of the base, of which adapters or all weights change.
 
-    A checkpoint keeps the trained weights alone.
+    A checkpoint keeps the trained weights alone. A `lora_alpha` of 0 is that of the rank.
     """
 
-    def __init__(self, base: UNet2DConditionModel, form: str, lora_rank: int) -> None:
+    def __init__(self, base: UNet2DConditionModel, form: str, lora_rank: int, lora_alpha: int = 0) -> None:
         super().__init__(copy.deepcopy(base).requires_grad_(False), form)
         if lora_rank:
-            _add_adapters(self.unet, lora_rank)
+            _add_adapters(self.unet, lora_rank, lora_alpha or lora_rank)
         else:
             self.unet.requires_grad_(True)
         self.trained = {name: weight for name, weight in self.unet.named_parameters() if weight.requires_grad}
@@ -181,7 +187,7 @@ class FakeScore(Denoiser):
         """Take saved weights over. Raises ValueError where they are of other adapters."""
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in self.trained.items()}:
             raise ValueError(
-                "The checkpoint's fake-score network has other trained weights than this run's. Resume with the "
+                "The checkpoint's score network has other trained weights than this run's. Resume with the "
                 "lora_rank of the run, or give another run folder."
             )
         for name, weight in self.trained.items():
@@ -189,23 +195,36 @@ class FakeScore(Denoiser):
 
 
 class ScoreDistillation:
-    """A teacher's score term and the fake-score network that goes with it."""
+    """A teacher's score term, and the score networks that are trained for it.
 
-    def __init__(self, config: TeacherConfig, base: UNet2DConditionModel, prompt: Tensor, form: str) -> None:
+    `prompts` (2, L, D) are the positive and the negative embedding; the second is needed for guidance alone.
+    """
+
+    def __init__(self, config: TeacherConfig, base: UNet2DConditionModel, prompts: Tensor, form: str) -> None:
         self.kind: Score = config.score
         self.alpha, self.timesteps, self.seed = config.score_alpha, config.score_timesteps, config.loop.seed
-        self.prompt = prompt
-        self.real = Denoiser(base, form)
-        self.fake = FakeScore(base, form, config.lora_rank)
+        self.prompt, self.negative = prompts[:1], prompts[1:]
+        self.guidance = config.score_guidance
+        adapters = config.lora_rank, config.lora_alpha
+        self.fake = TrainedScore(base, form, *adapters)
+        self.learning_real = TrainedScore(base, form, *adapters) if config.train_real else None
+        self.real = self.learning_real or Denoiser(base, form)
         if config.loop.gradient_checkpointing:
             for network in (self.real, self.fake):
                 network.unet.enable_gradient_checkpointing()  # type: ignore[operator]
-        self.optimizer = torch.optim.AdamW(
-            self.fake.trained.values(), lr=config.fake_learning_rate, betas=(0.0, 0.999), weight_decay=0.0
-        )
+        self.trained = [one for one in (self.fake, self.learning_real) if one is not None]
+        self.optimizers = [
+            torch.optim.AdamW(one.trained.values(), lr=config.fake_learning_rate, betas=(0.0, 0.999), weight_decay=0.0)
+            for one in self.trained
+        ]
+
+    @property
+    def states(self) -> list[Any]:
+        """What a checkpoint must hold."""
+        return [*self.trained, *self.optimizers]
 
     def term(self, z: Tensor, truth: Tensor, indices: Sequence[int], weights: Tensor) -> Tensor:
-        """The student's loss on its output z, with noise of its own. The fake-score network is frozen meanwhile."""
+        """The student's loss on its output z, with noise of its own. The score networks are frozen meanwhile."""
         noise, times = draw_noise(z, indices, self.seed, 3, self.timesteps)
         return self.at(z, truth, times, noise, weights)
 
@@ -213,10 +232,13 @@ class ScoreDistillation:
         self, z: Tensor, truth: Tensor, times: Sequence[int], noise: Tensor, weights: Tensor | None = None
     ) -> Tensor:
         """`term` at given timesteps, with given noise."""
-        self.fake.keep_trainable(trainable=False)
+        for network in self.trained:
+            network.keep_trainable(trainable=False)
         noisy = diffuse(z, noise, times)
         with torch.set_grad_enabled(self.kind != "vsd"):
             real, fake = (network.clean(noisy, times, self.prompt) for network in (self.real, self.fake))
+            if self.guidance != 1.0:
+                real = guided(real, self.real.clean(noisy, times, self.negative), self.guidance)
         if self.kind == "vsd":
             return vsd_loss(z, real, fake, weights)
         if self.kind == "sid":
@@ -225,15 +247,25 @@ class ScoreDistillation:
 
     def follow(self, z: Tensor, indices: Sequence[int], weights: Tensor) -> Tensor:
         """The fake-score network's loss: to denoise the student's outputs, which get no gradient."""
-        self.fake.keep_trainable(trainable=True)
-        noise, times = draw_noise(z, indices, self.seed, 4, self.timesteps)
-        return self.fake.denoising_loss(z.detach(), noise, times, self.prompt, weights)
+        return self._denoise(self.fake, z, indices, weights, 4)
+
+    def follow_truth(self, z: Tensor, indices: Sequence[int], weights: Tensor) -> Tensor:
+        """The real-score network's loss, where it is trained: to denoise the truth's latents."""
+        assert self.learning_real is not None
+        return self._denoise(self.learning_real, z, indices, weights, 8)
+
+    def _denoise(
+        self, network: TrainedScore, z: Tensor, indices: Sequence[int], weights: Tensor, stream: int
+    ) -> Tensor:
+        network.keep_trainable(trainable=True)
+        noise, times = draw_noise(z, indices, self.seed, stream, self.timesteps)
+        return network.denoising_loss(z.detach(), noise, times, self.prompt, weights)
 
 
-def _add_adapters(unet: nn.Module, rank: int) -> None:
+def _add_adapters(unet: nn.Module, rank: int, alpha: int) -> None:
     try:
         from peft import LoraConfig
     except ImportError as error:
         raise ValueError("lora_rank needs peft: pip install peft, or pass --lora-rank 0.") from error
-    settings = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=LORA_TARGETS)
+    settings = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=LORA_TARGETS)
     unet.add_adapter(settings)  # type: ignore[operator]

@@ -16,7 +16,7 @@ from gendrpix.models.networks import predict
 from gendrpix.restore.pipelines import GenDRAdcPipeline, GenDRPipeline
 from gendrpix.specs import find_model
 from training.config import AdcConfig
-from training.data.loader import fitting_batches, sample_batches
+from training.data.loader import fitting_batches
 from training.initializers.ends import begin_adc, fit_adc
 from training.loop.discriminator import Discriminator
 from training.loop.ema import Ema, averaged
@@ -45,39 +45,41 @@ def train(config: AdcConfig) -> Path:
     # Models
     spec = find_model(config.model)
     teacher = load_trained(GenDRPipeline, config.teacher, "--teacher", spec).to(device)
-    timestep = teacher.config.timestep  # an imported teacher's own
     teacher_unet, prompts = keep_trainable(teacher.unet, trainable=False), teacher.prompts.to(device)
     keep_trainable(teacher.vae, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
     unet = begin_adc(teacher, spec)
     if config.fit_crops and run.fresh:
-        fit_adc(unet, teacher, lambda task: fitting_batches(task, crops, config.fit_crops, device, quiet=run.quiet))
-    unet.to(device, memory_format=torch.channels_last)
+        count = run.fit_count(config.fit_crops)
+        fit_adc(unet, teacher, lambda task: fitting_batches(task, crops, count, device, quiet=run.quiet))
+    run.place(unet)
     if loop.gradient_checkpointing:
         for differentiated in (unet, teacher.unet):
             differentiated.enable_gradient_checkpointing()
-    ema = Ema(unet, loop.ema_decay)
     targets = open_targets(config, "adc", teacher, crops)
-    features = FrozenFeatures(teacher.unet, prompts[:1], timestep)
+    features = FrozenFeatures(teacher.unet, prompts[:1], teacher.config.timestep)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
     judge = Discriminator(config, run, features.channels)
     if adversarial:
-        begun = sample_batches(crops, config.whitening_crops, device)
+        begun = fitting_batches("adc: whitening", crops, config.whitening_crops, device, quiet=run.quiet)
         judge.whiten(features(latents.encode(b["hq"])) for b in begun)
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored latents."""
-        return predict(unet, pixel_grid.encode(pixels), prompt, timestep=timestep, form=spec.forms["gendr-adc"])
+        return predict(
+            unet, pixel_grid.encode(pixels), prompt, timestep=teacher.config.timestep, form=spec.forms["gendr-adc"]
+        )
 
     def teach(pixels: Tensor, truth: Tensor, negative: Tensor) -> dict[str, Tensor]:
         """The latents of the teacher's restoration and of the truth; a negative sample's target is its own input."""
         z_lq, z_truth = latents.encode(torch.cat([pixels, truth])).chunk(2)
-        z = predict(teacher_unet, z_lq, prompts[:1], timestep=timestep, form=teacher.config.form)
+        z = predict(teacher_unet, z_lq, prompts[:1], **teacher.one_step)
         return {"teacher": torch.where(negative[:, None, None, None], z_lq, z), "truth": z_truth}
 
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
     unet, optimizer = accelerator.prepare(unet, optimizer)
+    ema = Ema(accelerator.unwrap_model(unet), loop.ema_decay)
     accelerator.register_for_checkpointing(ema, *judge.states)
 
     # Resume
@@ -138,7 +140,7 @@ def train(config: AdcConfig) -> Path:
         vae=teacher.vae,
         prompts=prompts,
         form=spec.forms["gendr-adc"],
-        timestep=timestep,
+        timestep=teacher.config.timestep,
         pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )

@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderDC
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from gendrpix.models.codecs import LatentCodec
 from gendrpix.models.networks import build_autoencoder
@@ -29,7 +30,7 @@ from training.losses.pixel import harmonics_loss, mfs_loss
 def train(config: AutoencoderConfig) -> Path:
     """Train, resuming where the run folder stands; returns the folder of the exported weights."""
     # Set-up
-    run = Run(config, "autoencoder")
+    run = Run(config, "autoencoder", divisible=False)
     accelerator, loop = run.accelerator, config.loop
     torch.manual_seed(loop.seed)
 
@@ -42,12 +43,12 @@ def train(config: AutoencoderConfig) -> Path:
     model = _start(config)
     if config.start == "principal" and run.fresh:
         _start_from_principal_components(model, crops, config.start_crops)
-    model.to(accelerator.device, memory_format=torch.channels_last)
-    ema = Ema(model, loop.ema_decay)
+    run.place(model)
 
     # Optimiser
     optimizer = run.optimizer(model.parameters())
     model, optimizer = accelerator.prepare(model, optimizer)
+    ema = Ema(accelerator.unwrap_model(model), loop.ema_decay)
     accelerator.register_for_checkpointing(ema)
 
     # Resume
@@ -100,7 +101,8 @@ def _start(config: AutoencoderConfig) -> AutoencoderDC:
 
 def _start_from_principal_components(model: AutoencoderDC, crops: Crops, count: int) -> None:
     """Half-whitened: the gain is one over the root of a component's deviation, between equal loss and equal size."""
-    pictures = (sample.hq[None] for sample in crops.samples(0, count))
+    samples = tqdm(crops.samples(0, count), "autoencoder: components", count, unit="crop", mininterval=10)
+    pictures = (sample.hq[None] for sample in samples)
     rows, deviations = principal_components(pictures, model.config.latent_channels)
     start_from_components(model, rows, deviations.clamp_min(1e-3).rsqrt())
 

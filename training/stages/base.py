@@ -49,10 +49,9 @@ def train(config: BaseConfig) -> Path:
     codec = LatentCodec(autoencoder)
     unet, prompts, form = _start(config, spec)
     prompts = prompts.to(device)
-    unet.to(device, memory_format=torch.channels_last)
+    run.place(unet)
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    ema = Ema(unet, loop.ema_decay)
     alignment = None
     if config.alignment_weight:
         alignment = Alignment(config.alignment_encoder, unet, device, loop.learning_rate)
@@ -60,6 +59,7 @@ def train(config: BaseConfig) -> Path:
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
     unet, optimizer = accelerator.prepare(unet, optimizer)
+    ema = Ema(accelerator.unwrap_model(unet), loop.ema_decay)
     accelerator.register_for_checkpointing(ema)
     if alignment is not None:
         accelerator.register_for_checkpointing(alignment.projector, alignment.optimizer)
@@ -80,9 +80,7 @@ def train(config: BaseConfig) -> Path:
             loss = denoiser.denoising_loss(z, noise, times, prompts[negative.long()])
             terms = {"denoising": loss.detach()}
             if alignment is not None:
-                keep_trainable(alignment.projector, trainable=False)
-                features, tokens = alignment.features, alignment.encode(pixels)
-                aligned = alignment.loss(features, tokens)
+                aligned, follow = alignment.term(pixels)
                 loss = loss + config.alignment_weight * aligned
                 terms["alignment"] = aligned.detach()
             rate = run.learning_rate_at(step, loop.learning_rate)
@@ -90,10 +88,7 @@ def train(config: BaseConfig) -> Path:
 
             # The projector, on the same features
             if alignment is not None:
-                keep_trainable(alignment.projector, trainable=True)
-                parameters = alignment.projector.parameters()
-                aligned = alignment.loss(features.detach(), tokens)
-                run.update_replica(aligned, alignment.optimizer, parameters, rate, step)
+                run.update_replica(follow(), alignment.optimizer, alignment.projector.parameters(), rate, step)
         if not accelerator.sync_gradients:
             continue
         ema.step(unet.parameters())

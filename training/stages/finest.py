@@ -26,7 +26,7 @@ from training.losses.randpad import through_padding
 def train(config: FinestConfig) -> Path:
     """Train, resuming where the run folder stands; returns the folder of the exported GenDR-Pix."""
     # Set-up
-    run = Run(config, "finest")
+    run = Run(config, "finest", divisible=False)
     accelerator, loop = run.accelerator, config.loop
     device = accelerator.device
     torch.manual_seed(loop.seed)
@@ -46,10 +46,10 @@ def train(config: FinestConfig) -> Path:
     subpatch = SubpatchNetwork(unet)
     if config.start:
         read_from(subpatch, unet)
-    subpatch = subpatch.to(memory_format=torch.channels_last).to(device)
-    ema = Ema(subpatch, loop.ema_decay)
+    run.place(subpatch)
     optimizer = run.optimizer(subpatch.parameters())
     subpatch, optimizer = accelerator.prepare(subpatch, optimizer)
+    ema = Ema(accelerator.unwrap_model(subpatch), loop.ema_decay)
     accelerator.register_for_checkpointing(ema)
 
     # Resume

@@ -24,7 +24,7 @@ from gendrpix.models.pattern import without_pattern
 from gendrpix.restore.pipelines import GenDRAdcPipeline, GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import RESTORER_SPECS, ModelSpec, find_model
 from training.config import PixConfig
-from training.data.loader import fitting_batches, sample_batches
+from training.data.loader import fitting_batches
 from training.initializers.least_squares import fit_conv_out
 from training.initializers.subpatch import share_gradients
 from training.loop.ema import Ema, averaged
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 def train(config: PixConfig) -> Path:
     """Train, resuming where the run folder stands; returns the folder of the exported pipeline."""
     # Set-up
-    run = Run(config, "pix")
+    run = Run(config, "pix", divisible=not config.share_quarters)
     accelerator, loop = run.accelerator, config.loop
     device = accelerator.device
     torch.manual_seed(loop.seed)
@@ -57,7 +57,7 @@ def train(config: PixConfig) -> Path:
     spec = find_model(config.model)
     teacher = load_trained(GenDRPipeline, config.teacher, "--teacher", spec).to(device)
     adc = load_trained(GenDRAdcPipeline, config.adc, "--adc", spec, vae=teacher.vae).to(device)
-    prompts, timestep = adc.prompts.to(device), adc.config.timestep  # an imported teacher's own
+    prompts = adc.prompts.to(device)
     for frozen in (teacher.unet, teacher.vae, adc.unet):
         keep_trainable(frozen, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
@@ -67,13 +67,13 @@ def train(config: PixConfig) -> Path:
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored pixels, as the exported pipeline restores them."""
-        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=timestep, form=form)
+        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=adc.config.timestep, form=form)
         return without_pattern(pixel_grid.decode(hidden), pixels, config.pattern_tokens)
 
     def teach(pixels: Tensor) -> Tensor:
         """Pixels => the teacher's restoration."""
         z = latents.encode(pixels)
-        z = predict(teacher.unet, z, prompts[:1], timestep=teacher.config.timestep, form=teacher.config.form)
+        z = predict(teacher.unet, z, prompts[:1], **teacher.one_step)
         return latents.decode(z).float()
 
     def taught(pixels: Tensor) -> dict[str, Tensor]:
@@ -95,9 +95,9 @@ def train(config: PixConfig) -> Path:
             yield pixel_grid.encode(target - x if form == "residual" else target)
 
     if config.fit_crops and not config.start and run.fresh:
-        share = fit_conv_out(unet, wanted(0, config.fit_crops))
+        share = fit_conv_out(unet, wanted(0, run.fit_count(config.fit_crops)))
         logger.info("pix: the fitted conv_out gives %.1f%% of what it should add", 100 * share)
-    unet.to(device, memory_format=torch.channels_last)
+    run.place(unet)
     if config.share_quarters:
         share_gradients(unet)
     seen = adc.unet if config.backbone == "adc" else teacher.unet
@@ -106,9 +106,8 @@ def train(config: PixConfig) -> Path:
     if loop.gradient_checkpointing:
         for differentiated in (unet, seen):
             differentiated.enable_gradient_checkpointing()
-    ema = Ema(unet, loop.ema_decay)
     targets = open_targets(config, "pix", teacher, crops)
-    features = FrozenFeatures(seen, prompts[:1], timestep)
+    features = FrozenFeatures(seen, prompts[:1], adc.config.timestep)
 
     def judged_maps(y: Tensor) -> list[Tensor]:
         """Pixels => the discriminator backbone's feature maps: of E(y) for GenDR, else of U8(y)."""
@@ -118,11 +117,12 @@ def train(config: PixConfig) -> Path:
     perceptual_loss = build_perceptual_loss(config.perceptual, teacher.vae, device)
     judging = judged_maps if config.backbone != "none" else None
     picture_terms = PictureTerms(config, run, perceptual_loss, judging, features.channels)
-    picture_terms.whiten(sample_batches(crops, config.whitening_crops, device))
+    picture_terms.whiten(fitting_batches("pix: whitening", crops, config.whitening_crops, device, quiet=run.quiet))
 
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
     unet, optimizer = accelerator.prepare(unet, optimizer)
+    ema = Ema(accelerator.unwrap_model(unet), loop.ema_decay)
     accelerator.register_for_checkpointing(ema, *picture_terms.states)
 
     # Resume
@@ -187,7 +187,7 @@ def train(config: PixConfig) -> Path:
         unet=own,
         prompts=prompts,
         form=form,
-        timestep=timestep,
+        timestep=adc.config.timestep,
         pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )

@@ -9,7 +9,9 @@ its features, and is the real-score network. Without one, as at `mini`, the teac
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -21,7 +23,7 @@ from gendrpix.models.networks import Autoencoder, build_unet, initial_prompts, p
 from gendrpix.restore.pipelines import GenDRPipeline, GenDRPixPipeline
 from gendrpix.specs import PATCH, ModelSpec, find_model
 from training.config import TeacherConfig
-from training.data.loader import sample_batches
+from training.data.loader import fitting_batches
 from training.initializers.identity import start_as_identity
 from training.initializers.transplant import take_body
 from training.loop.discriminator import Discriminator
@@ -30,6 +32,7 @@ from training.loop.export import export, finished, load_trained, load_trained_au
 from training.loop.run import Run
 from training.loop.validation import open_samples, validate
 from training.losses.adversarial import FrozenFeatures, positives
+from training.losses.alignment import Alignment
 from training.losses.pixel import l1_loss
 from training.losses.score_distillation import ScoreDistillation
 from training.trainable import keep_trainable
@@ -60,46 +63,52 @@ def train(config: TeacherConfig) -> Path:
     keep_trainable(autoencoder, trainable=False)
     codec = LatentCodec(autoencoder)
     base = load_trained(GenDRPipeline, config.base, "--base", spec, vae=autoencoder).to(device) if config.base else None
-    unet, prompts, form = _start(config, spec, autoencoder, base)
+    unet, prompts, form, how = _start(config, spec, autoencoder, base)
     if config.body:
         body = load_trained(GenDRPixPipeline, config.body, "--body", spec).to(device)
         attend_as(spec, body.unet)
         prompts, form = body.prompts, "direct"
         if run.fresh:
-            unet = take_body(body, codec, lambda: (b["lq"] for b in sample_batches(crops, config.fit_crops, device)))
+            count = run.fit_count(config.fit_crops)
+            unet = take_body(body, codec, lambda task: fitting_batches(task, crops, count, device, quiet=run.quiet))
             unet.requires_grad_(True).train()
     attend_as(spec, unet)
     prompts = prompts.to(device)
-    unet.to(device, memory_format=torch.channels_last)
+    run.place(unet)
     if loop.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    ema = Ema(unet, loop.ema_decay)
     if base is not None:
         keep_trainable(base.unet, trainable=False)
     if adversarial:
         assert base is not None
-        features = FrozenFeatures(base.unet, prompts[:1], spec.timestep)
+        features = FrozenFeatures(base.unet, prompts[:1], how["timestep"])
         judge = Discriminator(config, run, features.channels)
-        begun = sample_batches(crops, config.whitening_crops, device)
+        begun = fitting_batches("teacher: whitening", crops, config.whitening_crops, device, quiet=run.quiet)
         judge.whiten(features(codec.encode(b["hq"])) for b in begun)
         if loop.gradient_checkpointing:
             base.unet.enable_gradient_checkpointing()
     if scored:
         assert base is not None
-        scores = ScoreDistillation(config, base.unet, prompts[:1], base.config.form)
+        scores = ScoreDistillation(config, base.unet, prompts, base.config.form)
+    alignment = None
+    if config.alignment_weight:
+        alignment = Alignment(config.alignment_encoder, unet, device, loop.learning_rate)
 
     def student(hidden: Tensor, prompt: Tensor) -> Tensor:
         """Latents => restored latents."""
-        return predict(unet, hidden, prompt, timestep=spec.timestep, form=form)
+        return predict(unet, hidden, prompt, form=form, **how)
 
     # Optimisers
     optimizer = run.optimizer(unet.parameters())
     unet, optimizer = accelerator.prepare(unet, optimizer)
+    ema = Ema(accelerator.unwrap_model(unet), loop.ema_decay)
     accelerator.register_for_checkpointing(ema)
     if adversarial:
         accelerator.register_for_checkpointing(*judge.states)
     if scored:
-        accelerator.register_for_checkpointing(scores.fake, scores.optimizer)
+        accelerator.register_for_checkpointing(*scores.states)
+    if alignment is not None:
+        accelerator.register_for_checkpointing(alignment.projector, alignment.optimizer)
 
     # Resume
     first_step = run.resume()
@@ -134,6 +143,10 @@ def train(config: TeacherConfig) -> Path:
                 score = scores.term(z, z_target, indices, shown)
                 loss = loss + config.score_weight * score
                 terms[config.score] = score.detach()
+            if alignment is not None:
+                aligned, follow = alignment.term(target_pixels)
+                loss = loss + config.alignment_weight * aligned
+                terms["alignment"] = aligned.detach()
             run.update(loss, optimizer, unet.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
 
             # Discriminator phase
@@ -142,12 +155,13 @@ def train(config: TeacherConfig) -> Path:
                     maps = [features(latents) for latents in (z_target, z.detach())]
                 terms |= judge.learn(maps[0], maps[1], shown, step)
 
-            # Fake-score phase
+            # Phases of the score networks and of the projector
             if scored:
-                followed = scores.follow(z, indices, shown)
-                terms["fake"] = followed.detach()
                 rate = config.fake_learning_rate
-                run.update_replica(followed, scores.optimizer, scores.fake.trained.values(), rate, step)
+                terms |= _follow(scores, run, (z, z_target), indices, shown, step, rate)
+            if alignment is not None:
+                parameters = alignment.projector.parameters()
+                run.update_replica(follow(), alignment.optimizer, parameters, loop.learning_rate, step)
         if not accelerator.sync_gradients:
             continue
         ema.step(unet.parameters())
@@ -165,13 +179,15 @@ def train(config: TeacherConfig) -> Path:
             run.save(step + 1)
 
     # Export
+    if alignment is not None:
+        alignment.close()
     own = finished(accelerator, unet, ema)
     pipeline = GenDRPipeline(
         unet=own,
         vae=autoencoder,
         prompts=prompts,
         form=form,
-        timestep=spec.timestep,
+        **how,
         pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )
@@ -182,20 +198,46 @@ def train(config: TeacherConfig) -> Path:
 
 def _start(
     config: TeacherConfig, spec: ModelSpec, autoencoder: Autoencoder, base: GenDRPipeline | None
-) -> tuple[UNet2DConditionModel, Tensor, str]:
-    """The student's first weights, its prompt embeddings and its form: an earlier GenDR, the base, or random ones."""
+) -> tuple[UNet2DConditionModel, Tensor, str, dict[str, Any]]:
+    """The student's first weights, prompt embeddings, form, and timestep and level of its one step.
+
+    They are those of an earlier GenDR, of the base, or random ones; the settings change the last two.
+    """
+    asked = {"timestep": config.timestep if config.timestep >= 0 else None, "alpha_bar": config.alpha_bar or None}
+    how = {"timestep": spec.timestep, "alpha_bar": None}
     if config.start:
         begun = load_trained(GenDRPipeline, config.start, "--start", spec, vae=autoencoder)
-        return begun.unet.requires_grad_(True).train(), begun.prompts, begun.config.form
+        how = {"timestep": begun.config.timestep, "alpha_bar": begun.alpha_bar}
+    how |= {name: value for name, value in asked.items() if value is not None}
+    if config.start:
+        return begun.unet.requires_grad_(True).train(), begun.prompts, begun.config.form, how
     if base is not None:
-        return copy.deepcopy(base.unet).requires_grad_(True).train(), base.prompts, base.config.form
+        return copy.deepcopy(base.unet).requires_grad_(True).train(), base.prompts, base.config.form, how
     form = spec.forms["gendr"]
     unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
     if form == "residual":
         torch.nn.init.zeros_(unet.conv_out.weight)  # begins as the identity
     elif form == "direct":
         start_as_identity(unet)
-    return unet, initial_prompts(spec, config.loop.seed), form
+    return unet, initial_prompts(spec, config.loop.seed), form, how
+
+
+def _follow(
+    scores: ScoreDistillation,
+    run: Run,
+    latents: tuple[Tensor, Tensor],
+    indices: Sequence[int],
+    shown: Tensor,
+    step: int,
+    rate: float,
+) -> dict[str, Tensor]:
+    """One step of each score network that is trained, on the student's latents and the truth's; the terms to report."""
+    losses = {"fake": scores.follow(latents[0], indices, shown)}
+    if scores.learning_real is not None:
+        losses["real"] = scores.follow_truth(latents[1], indices, shown)
+    for loss, network, optimizer in zip(losses.values(), scores.trained, scores.optimizers, strict=True):
+        run.update_replica(loss, optimizer, network.trained.values(), rate, step)
+    return {name: loss.detach() for name, loss in losses.items()}
 
 
 def _same_part(z: Tensor, pixels: Tensor, crop_px: int, step: int) -> tuple[Tensor, Tensor]:

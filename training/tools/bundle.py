@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from gendrpix.files import write_text
-from gendrpix.restore.pipelines import PIPELINES
+from gendrpix.restore.pipelines import PIPELINES, GenDRPipeline
 from gendrpix.weights.load import load_autoencoder
 from gendrpix.weights.verify import write_sums
 from training.loop.export import replace_saved
+from training.tools.offset_choice import OFFSETS, store_offsets
 from training.tools.provenance import (
     describe_degradation,
     describe_losses,
@@ -21,6 +22,7 @@ from training.tools.provenance import (
     find_phases,
     read_settings,
 )
+from training.tools.released import choose_licence, describe_place, describe_released, find_released
 
 STAGES = {"autoencoder": "autoencoder", "gendr": "teacher", "gendr-adc": "adc", "gendr-pix": "pix"}
 """Folder in the bundle => stage, and folder in the runs."""
@@ -31,10 +33,12 @@ library_name: diffusers
 tags: [super-resolution, image-restoration]
 ---
 
-# gendrpix mini: {name}
+# gendrpix {model}: {name}
 
-{role} Stage `{stage}` of gendrpix's training, preset `{preset}`; no released weights were used. {parameters:.2f}M
-parameters, fp16 safetensors. The table is the last phase's configuration, of a mixture its largest part's.
+{role} Stage `{stage}` of gendrpix's training, preset `{preset}`. {parameters:.2f}M parameters, fp16 safetensors. The
+table is the last phase's configuration, of a mixture its largest part's.
+
+{used}
 
 | | |
 |---|---|
@@ -55,8 +59,22 @@ The phases, earliest first:
 **Limits**: {limits}
 """
 
+IMPORTED = """---
+license: {licence}
+library_name: diffusers
+tags: [super-resolution, image-restoration]
+---
+
+# gendrpix {model}: autoencoder
+
+{role} It was not trained here: it is {source}, whose own licence applies. {parameters:.2f}M parameters, fp16
+safetensors.
+"""
+
 LIMITS = """a small model trained for a short time on few photos. It removes light blur, noise and JPEG traces and
 enlarges; it invents no fine texture, and heavy degradation stays visible. Faces and text may come out wrong. Do
+not use a result as evidence of what a scene looked like."""
+LARGE_LIMITS = """a generative model: fine texture, faces and text may be invented, and look right without being so. Do
 not use a result as evidence of what a scene looked like."""
 
 ATTRIBUTION = "ATTRIBUTION.csv"
@@ -75,59 +93,95 @@ class BundleConfig:
 
     runs: Path = Path("runs")
     """Folder of the runs `autoencoder`, `teacher`, `adc` and `pix`."""
-    out: Path = Path("assets/checkpoints/mini")
+    out: Path
+    """Folder of the bundle, which must be new unless `overwrite` is given."""
     data: str = "a folder of photos"
     """Words for the cards: what it was trained on."""
     hardware: str = "not stated"
     """Words for the cards: where and how long."""
-    licence: str = "cc-by-sa-4.0"
+    licence: str = ""
+    """Licence of the weights. Empty: openrail++ where they began with Stable Diffusion 2.1, else cc-by-sa-4.0."""
     notes: str = ""
     """More words for the cards."""
-    limits: str = LIMITS
-    """Words for the cards: what the weights cannot do."""
+    limits: str = ""
+    """Words for the cards: what the weights cannot do. Empty: words for a model of that size."""
     attribution: Path | None = None
     """CSV that names every photo with its source and licence; put beside the weights as ATTRIBUTION.csv."""
+    overwrite: bool = False
+    """Replace an earlier bundle in the same folder."""
+    offsets: Path | None = None
+    """File of `python -m training offsets`, whose choice becomes the default of GenDR-Pix. None: `offsets.json` in the
+    runs, where there is one."""
 
 
 def bundle(config: BundleConfig) -> Path:
     """Write the four folders, the autoencoder stored once and shared, and the list of their hashes.
 
-    Raises ValueError where a run has no weights.
+    Raises ValueError where a run has no weights, and where something would be replaced unasked.
     """
-    for name, stage in STAGES.items():
-        if not (config.runs / stage / "weights" / name).is_dir():
-            raise ValueError(
-                f"{config.runs / stage} has no finished weights of {name}; run that stage to its end first."
-            )
-    if config.attribution is not None and not config.attribution.is_file():
-        raise ValueError(f"{config.attribution} is no file; give --attribution a CSV that names the photos.")
+    check_runs(config)
     half = torch.float16
-    autoencoder = load_autoencoder(config.runs / "autoencoder" / "weights" / "autoencoder", half)
+    trained = config.runs / "autoencoder" / "weights" / "autoencoder"
+    teacher = GenDRPipeline.from_pretrained(config.runs / STAGES["gendr"] / "weights" / "gendr", dtype=half)
+    autoencoder: Any = load_autoencoder(trained, half) if trained.is_dir() else teacher.vae
     sizes = {"autoencoder": _count(autoencoder)}
     replace_saved(config.out / "autoencoder", autoencoder)
     for name, pipeline_class in PIPELINES.items():
         pipeline = pipeline_class.from_pretrained(config.runs / STAGES[name] / "weights" / name, dtype=half)
+        if name == "gendr-pix":
+            store_offsets(pipeline, config.offsets or config.runs / OFFSETS)
         shared = {"shared_vae": "../autoencoder"} if pipeline.vae is not None else {}
         replace_saved(config.out / name, pipeline, **shared)
         sizes[name] = _count(pipeline.unet)
-    for name, stage in STAGES.items():
-        settings = read_settings(config.runs / stage)
-        (config.out / name / "README.md").write_text(_card(config, name, settings, sizes[name]), encoding="utf-8")
+    for name in STAGES:
+        (config.out / name / "README.md").write_text(_card(config, name, sizes[name]), encoding="utf-8")
     if config.attribution is not None:
         write_text(config.out / ATTRIBUTION, config.attribution.read_text(encoding="utf-8"))
     write_sums(config.out)
     return config.out
 
 
+def check_runs(config: BundleConfig) -> None:
+    """Raise ValueError where a run has no weights, or a file is in the way or missing."""
+    for name, stage in STAGES.items():
+        own_autoencoder = name == "autoencoder" and not (config.runs / stage).exists()
+        if not own_autoencoder and not (config.runs / stage / "weights" / name).is_dir():
+            raise ValueError(
+                f"{config.runs / stage} has no finished weights of {name}; run that stage to its end first."
+            )
+    if config.attribution is not None and not config.attribution.is_file():
+        raise ValueError(f"{config.attribution} is no file; give --attribution a CSV that names the photos.")
+    if config.offsets is not None and not config.offsets.is_file():
+        raise ValueError(f"{config.offsets} is no file; `python -m training offsets` writes one.")
+    if config.out.exists() and any(config.out.iterdir()) and not config.overwrite:
+        raise ValueError(f"{config.out} is not empty; pass another --out, or --overwrite to replace what is there.")
+
+
 def _count(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters: int) -> str:
+def _card(config: BundleConfig, name: str, parameters: int) -> str:
+    run = config.runs / STAGES[name]
+    used = find_released(config.runs, name)
+    licence = config.licence or choose_licence(used)
+    if not run.is_dir():
+        teacher = read_settings(config.runs / STAGES["gendr"])
+        source = describe_place(str(teacher.get("autoencoder", "")))
+        return IMPORTED.format(
+            licence=config.licence or "other",
+            model=teacher["model"],
+            role=ROLES[name],
+            source=source,
+            parameters=parameters / 1e6,
+        )
+    settings = read_settings(run)
     loop, data = settings["loop"], settings["data"]
-    phases = find_phases(config.runs / STAGES[name])
+    phases = find_phases(run)
     return CARD.format(
-        licence=config.licence,
+        licence=licence,
+        model=settings["model"],
+        used=describe_released(used),
         name=name,
         role=ROLES[name],
         stage=STAGES[name],
@@ -146,5 +200,5 @@ def _card(config: BundleConfig, name: str, settings: dict[str, Any], parameters:
         hardware=config.hardware,
         phases="\n".join(f"{i}. {describe_phase(*one)}" for i, one in enumerate(phases.items(), 1)),
         notes=f"{config.notes}\n\n" if config.notes else "",
-        limits=config.limits,
+        limits=config.limits or (LIMITS if settings["model"] == "mini" else LARGE_LIMITS),
     )

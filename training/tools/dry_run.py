@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,12 +38,10 @@ from training.losses.perceptual import EncoderFeatureLoss
 from training.losses.pixel import l1_loss
 from training.losses.randpad import randpad
 from training.losses.score_distillation import Denoiser, ScoreDistillation
+from training.tools.speed import DTYPES, describe_speed
 
 GIBIBYTE = 1 << 30
-SHARE_OF_PEAK = 0.4
-"""Of the speed of a large matrix product, what a training step is expected to reach."""
 STUDENTS = {"base": "gendr", "teacher": "gendr", "adc": "gendr-adc", "pix": "gendr-pix"}
-DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +68,6 @@ def describe(config: StageConfig, stage: str) -> str:
     estimate = estimate_step(config, stage)
     roles = [f"  {role:<12} {count / 1e6:10.2f} M" for role, count in estimate.parameters.items()]
     total = estimate.state_bytes + estimate.kept_bytes
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    flops_per_s = SHARE_OF_PEAK * _matmul_speed(device, DTYPES[loop.mixed_precision])
-    images_per_s = loop.batch * flops_per_s / estimate.flops
-    seconds = estimate.flops * loop.accumulate * loop.steps / flops_per_s
     return "\n".join(
         [
             json.dumps(dataclasses.asdict(config), indent=2, default=str),
@@ -84,14 +77,21 @@ def describe(config: StageConfig, stage: str) -> str:
             f"operations     {estimate.flops / loop.batch / 1e12:.2f} TFLOP an image",
             f"memory         {total / GIBIBYTE:.1f} GiB a process, without sharding: "
             f"{estimate.state_bytes / GIBIBYTE:.1f} weights, gradients, optimisers, average; "
-            f"{estimate.kept_bytes / GIBIBYTE:.1f} activations; the fit before the first step takes "
-            f"{estimate.fit_bytes / GIBIBYTE:.1f} (an estimate; libraries and fragments come on top)",
-            f"speed          about {images_per_s:.3g} images/s, {seconds / 3600:.1f} hours on one such device, if a "
-            f"step reaches {SHARE_OF_PEAK:.0%} of the {flops_per_s / SHARE_OF_PEAK / 1e12:.2g} TFLOP/s that a matrix "
-            f"product reaches here ({device}, {loop.mixed_precision if loop.mixed_precision != 'no' else 'fp32'})",
+            f"{estimate.kept_bytes / GIBIBYTE:.1f} activations (an estimate; libraries and fragments come on top)",
+            *_describe_fit(config, estimate),
+            *describe_speed(estimate.flops, loop),
             "dry run: nothing was loaded, trained or written",
         ]
     )
+
+
+def _describe_fit(config: StageConfig, estimate: Estimate) -> list[str]:
+    if not estimate.fit_bytes:
+        return []
+    crops = config.fit_crops if isinstance(config, AdversarialConfig) else 0
+    return [
+        f"fit            {crops:,} crops before the first step; its sums take {estimate.fit_bytes / GIBIBYTE:.2f} GiB"
+    ]
 
 
 def _fit_bytes(config: StageConfig, stage: str, student: Any) -> int:
@@ -194,9 +194,10 @@ def _teacher_step(config: TeacherConfig, spec: ModelSpec, dtype: torch.dtype, ke
     if judge:
         discriminator_loss(judge(target), judge(result.detach())).backward()
     if scores:
-        scores.fake.keep_trainable(trainable=True)
-        z, times = result.detach(), [spec.timestep] * len(result)
-        scores.fake.denoising_loss(z, torch.randn_like(z), times, scores.prompt).backward()
+        for network in scores.trained:
+            network.keep_trainable(trainable=True)
+            z, times = result.detach(), [spec.timestep] * len(result)
+            network.denoising_loss(z, torch.randn_like(z), times, scores.prompt).backward()
     return models
 
 
@@ -214,10 +215,11 @@ def _base_terms(
         judge = _judge(config, base, spec, dtype, models)
     if config.score != "none":
         plain = dataclasses.replace(config, loop=dataclasses.replace(config.loop, gradient_checkpointing=False))
-        scores = ScoreDistillation(plain, base, _prompt(spec, dtype), "epsilon")
-        models["fake score"] = scores.fake.unet
-        if config.loop.gradient_checkpointing:
-            kept.watch_checkpoints(scores.fake.unet)
+        scores = ScoreDistillation(plain, base, torch.cat([_prompt(spec, dtype)] * 2), "epsilon")
+        for role, network in zip(("fake score", "real score"), scores.trained, strict=False):
+            models[role] = network.unet
+            if config.loop.gradient_checkpointing:
+                kept.watch_checkpoints(network.unet)
     return judge, scores
 
 
@@ -387,15 +389,3 @@ class _FusedAttention(torch.autograd.Function):
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
     result: Tensor = _FusedAttention.apply(query, key, value)
     return result
-
-
-def _matmul_speed(device: str, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product."""
-    side = 8192 if device == "cuda" else 1024
-    a = torch.ones(side, side, device=device, dtype=dtype)
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        (a @ a)[0, 0].item()  # waits for the device
-        seconds.append(time.perf_counter() - start)
-    return float(2 * side**3 / min(seconds[1:]))

@@ -126,6 +126,7 @@ def _check_same_network(one: RestorerPipeline, other: RestorerPipeline, name: Pa
     """Raises ValueError where two restorers differ in more than the UNet's weights and the prompts."""
     differences = [] if type(one) is type(other) else [f"{one.restorer.label} and {other.restorer.label}"]
     pairs = [(key, one.config[key], other.config[key]) for key in ("model", "form", "timestep")]
+    pairs.append(("alpha_bar", one.alpha_bar, other.alpha_bar))
     differences += [f"{key} {mine} and {theirs}" for key, mine, theirs in pairs if mine != theirs]
     if not differences:
         shapes, other_shapes = (

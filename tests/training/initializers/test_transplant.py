@@ -23,7 +23,7 @@ def test_the_latents_are_those_of_what_pix_makes() -> None:
     codec = LatentCodec(tiny_autoencoder())
     generator = torch.Generator().manual_seed(0)
     batches = [resize(torch.rand(4, 3, 8, 8, generator=generator) * 2 - 1, 32, 32) for _ in range(24)]
-    unet = take_body(pix, codec, lambda: batches)
+    unet = take_body(pix, codec, lambda task: [{"lq": x} for x in batches])
     z, wanted = codec.encode(batches[0]), codec.encode(pix.restore(batches[0]))
     made = unet(z, pix.config.timestep, pix.prompts[:1].expand(len(z), -1, -1)).sample
     assert (made - wanted).square().mean() < 0.4 * (z - wanted).square().mean()

@@ -34,7 +34,7 @@ def open_alignment(encoder: str) -> tuple[Alignment, torch.nn.Module]:
 
 def test_the_loss_is_minus_the_mean_cosine(encoder: str) -> None:
     alignment, _ = open_alignment(encoder)
-    features, tokens = torch.randn(2, 64, 2, 2), torch.randn(2, 12, 4, 4)
+    features, tokens = torch.randn(2, 32, 2, 2), torch.randn(2, 12, 4, 4)
     projected = alignment.projector(features).detach().numpy()
     wanted = tokens.numpy().reshape(2, 12, 2, 2, 2, 2).mean(axis=(3, 5))
     norms = np.linalg.norm(projected, axis=1) * np.linalg.norm(wanted, axis=1)
@@ -52,29 +52,29 @@ def test_tokens_are_the_encoders_own_in_their_places(encoder: str) -> None:
     torch.testing.assert_close(tokens[0, :, 1, 2], states[0, 1 + 4 + 2], atol=1e-4, rtol=1e-4)
 
 
-def test_its_gradient_reaches_the_half_of_the_unet_before_the_middle(encoder: str) -> None:
+def test_its_gradient_reaches_the_first_down_block_alone(encoder: str) -> None:
     alignment, unet = open_alignment(encoder)
     unet(torch.randn(1, 4, 8, 8), 3, torch.randn(1, 3, 16))
     alignment.loss(alignment.features, alignment.encode(torch.rand(1, 3, 32, 32))).backward()
-    assert unet.conv_in.weight.grad.abs().max() > 0 and unet.conv_out.weight.grad is None
+    assert unet.conv_in.weight.grad.abs().max() > 0 and unet.down_blocks[1].resnets[0].conv1.weight.grad is None
+    assert alignment.features.shape[1] == 32
     assert all(weight.grad is None for weight in alignment.encoder.parameters())
 
 
 @pytest.mark.usefixtures("tiny")
-def test_base_with_alignment_resumes_to_the_last_bit(
-    tmp_path: Path, photos: Path, encoder: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("stage", ["base", "teacher"])
+def test_a_stage_with_alignment_resumes_to_the_last_bit(
+    tmp_path: Path, photos: Path, encoder: str, capsys: pytest.CaptureFixture[str], stage: str
 ) -> None:
     family = save_tiny_family(tmp_path / "family", ())
     extra = ["--alignment-weight", "0.5", "--alignment-encoder", encoder]
     options = {"steps": 4, "checkpoint_every": 2, "keep_checkpoints": 9}
-    assert main(stage_words("base", family, photos, tmp_path / "whole", **options) + extra) == 0, (
-        capsys.readouterr().err
-    )
+    assert main(stage_words(stage, family, photos, tmp_path / "whole", **options) + extra) == 0, capsys.readouterr().err
     (tmp_path / "halves/checkpoints").mkdir(parents=True)
     middle, last = "checkpoints/step-00000002", "checkpoints/step-00000004"
     start = checkpoint_state(tmp_path / "whole" / middle)
     (tmp_path / "whole" / middle).rename(tmp_path / "halves" / middle)
-    assert main(stage_words("base", family, photos, tmp_path / "halves", **options) + extra) == 0
+    assert main(stage_words(stage, family, photos, tmp_path / "halves", **options) + extra) == 0
     end = checkpoint_state(tmp_path / "whole" / last)
     assert_same(checkpoint_state(tmp_path / "halves" / last), end)
     with pytest.raises(AssertionError):

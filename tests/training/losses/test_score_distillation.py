@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,18 @@ from gendrpix.restore.pipelines import load_restorer
 from tests.helpers.models import TINY, save_tiny_family, tiny_pipeline
 from tests.helpers.stages import assert_same, checkpoint_state, stage_words
 from training.__main__ import main
-from training.losses.score_distillation import Denoiser, FakeScore, cid_loss, diffuse, draw_noise, sid_loss, vsd_loss
+from training.config import TeacherConfig
+from training.losses.score_distillation import (
+    Denoiser,
+    ScoreDistillation,
+    TrainedScore,
+    cid_loss,
+    diffuse,
+    draw_noise,
+    sid_loss,
+    vsd_loss,
+)
+from training.presets import PRESETS
 
 SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
 
@@ -140,7 +152,7 @@ def test_a_network_that_predicts_neither_noise_nor_velocity_is_refused() -> None
 @pytest.mark.parametrize("rank", [0, 4])
 def test_the_fake_score_network_starts_as_the_base_and_trains_what_it_should(rank: int) -> None:
     base = build_unet(TINY, 4, 4).eval().requires_grad_(False)
-    fake = FakeScore(base, "epsilon", rank)
+    fake = TrainedScore(base, "epsilon", rank)
     noisy, prompt = torch.randn(2, 4, 8, 8), torch.randn(1, 3, 16)
     before = Denoiser(base, "epsilon").clean(noisy, [10, 900], prompt)
     torch.testing.assert_close(fake.clean(noisy, [10, 900], prompt), before, atol=1e-4, rtol=1e-4)
@@ -148,13 +160,41 @@ def test_the_fake_score_network_starts_as_the_base_and_trains_what_it_should(ran
     fake.denoising_loss(noisy, torch.randn_like(noisy), [10, 900], prompt).backward()
     assert any(weight.grad is not None and weight.grad.any() for weight in fake.trained.values())
     assert all(weight.grad is None for weight in base.parameters())
-    other = FakeScore(base, "epsilon", rank)
+    other = TrainedScore(base, "epsilon", rank)
     for weight in fake.trained.values():
         weight.data += 0.1
     other.load_state_dict(fake.state_dict())
     assert all(torch.equal(weight, fake.trained[name]) for name, weight in other.trained.items())
     with pytest.raises(ValueError, match="lora_rank"):
         other.load_state_dict({})
+
+
+def test_adapters_count_alpha_over_rank_times() -> None:
+    base = build_unet(TINY, 4, 4).eval().requires_grad_(False)
+    scaled = TrainedScore(base, "epsilon", 4, 8)
+    adapted = [module.scaling for module in scaled.unet.modules() if hasattr(module, "lora_A")]
+    assert adapted and {scale for one in adapted for scale in one.values()} == {2.0}
+
+
+def test_guidance_and_the_trained_real_network() -> None:
+    """The guided real score against its definition; the real network learns the truth's latents, its base does not."""
+    base = build_unet(TINY, 4, 4).eval().requires_grad_(False)
+    prompts = torch.randn(2, 3, 16)
+    config = dataclasses.replace(
+        PRESETS["teacher"]["mini"], score="cid", score_guidance=3.0, train_real=True, lora_rank=2, score_alpha=0.5
+    )
+    assert isinstance(config, TeacherConfig)
+    scores = ScoreDistillation(config, base, prompts, "epsilon")
+    z, truth, noise = (torch.randn(2, 4, 8, 8) for _ in range(3))
+    noisy = diffuse(z, noise, [100, 700])
+    plain, negative = (scores.real.clean(noisy, [100, 700], prompts[row : row + 1]) for row in (0, 1))
+    fake = scores.fake.clean(noisy, [100, 700], prompts[:1])
+    expected = cid_loss(z, truth, negative + 3 * (plain - negative), fake, 0.5)
+    torch.testing.assert_close(scores.at(z, truth, [100, 700], noise), expected, atol=1e-5, rtol=1e-4)
+    assert len(scores.states) == 4 and scores.learning_real is not None
+    scores.follow_truth(truth, [0, 1], torch.ones(2)).backward()
+    assert any(one.grad is not None and one.grad.any() for one in scores.learning_real.trained.values())
+    assert all(one.grad is None for one in (*scores.fake.trained.values(), *base.parameters()))
 
 
 # The stage ------------------------------------------------------------------------------------------------------------
@@ -174,6 +214,7 @@ def test_the_teacher_with_all_its_terms(tmp_path: Path, photos: Path, score: str
     run = tmp_path / "run"
     words = stage_words("teacher", family, photos, run, steps=2, checkpoint_every=1, sample_every=2)
     words += ["--base", str(family / "base"), "--backbone", "base", "--score", score, "--lora-rank", "2"]
+    words += ["--train-real", "--score-guidance", "2", "--alpha-bar", "0.5", "--timestep", "400"]
     assert main(words) == 0
     states = [checkpoint_state(run / f"checkpoints/step-0000000{n}") for n in (1, 2)]
     assert set(states[0]) == {
@@ -183,13 +224,16 @@ def test_the_teacher_with_all_its_terms(tmp_path: Path, photos: Path, score: str
         "custom_checkpoint_1.pkl",  # heads
         "custom_checkpoint_2.pkl",  # their optimiser
         "custom_checkpoint_3.pkl",  # fake-score network: adapters alone
-        "custom_checkpoint_4.pkl",  # its optimiser
+        "custom_checkpoint_4.pkl",  # real-score network
+        "custom_checkpoint_5.pkl",  # their optimisers
+        "custom_checkpoint_6.pkl",
     }
     assert all("lora" in name for name in states[0]["custom_checkpoint_3.pkl"])
     for file in states[0]:
         with pytest.raises(AssertionError):
             assert_same(states[0][file], states[1][file])
     made = load_restorer("gendr", run / "weights")
+    assert (made.config.timestep, made.alpha_bar) == (400, 0.5)
     assert made.config.form == "epsilon" and isinstance(made.unet, UNet2DConditionModel)
     torch.testing.assert_close(made.prompts, load_restorer("gendr", family / "base").prompts, atol=1e-2, rtol=1e-2)
 

@@ -11,10 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from gendrpix.restore.pipelines import load_restorer
-from tests.helpers.models import tiny_autoencoder, tiny_pipeline
+from gendrpix.models.networks import build_autoencoder, build_unet
+from gendrpix.restore.pipelines import PIPELINES, load_restorer
+from gendrpix.specs import find_restorer
+from tests.helpers.models import NARROW_SD21, tiny_autoencoder, tiny_pipeline
 from training.presets import PRESETS
 from training.tools.bundle import STAGES, BundleConfig, bundle
+from training.tools.offset_choice import unet_digest
 from training.tools.provenance import describe_degradation, describe_losses
 
 
@@ -83,6 +86,7 @@ def test_cards_tell_the_phases_and_the_perceptual_features(runs: Path, tmp_path:
     assert str(tmp_path) not in card and "/somewhere" not in card
     card = (out / "autoencoder" / "README.md").read_text(encoding="utf-8")
     assert "| perceptual features | none |" in card and "degradation `" not in card
+    assert "No released weights were used." in card
 
 
 def test_the_photos_are_named_beside_the_weights(runs: Path, tmp_path: Path) -> None:
@@ -90,7 +94,9 @@ def test_the_photos_are_named_beside_the_weights(runs: Path, tmp_path: Path) -> 
     table.write_text("photo,licence\ncat.jpg,CC0\n", encoding="utf-8")
     out = bundle(BundleConfig(runs=runs, out=tmp_path / "mini", attribution=table))
     assert (out / "ATTRIBUTION.csv").read_text(encoding="utf-8") == table.read_text(encoding="utf-8")
-    bundle(BundleConfig(runs=runs, out=out))  # an earlier list stays
+    with pytest.raises(ValueError, match="is not empty; pass another --out, or --overwrite"):
+        bundle(BundleConfig(runs=runs, out=out))
+    bundle(BundleConfig(runs=runs, out=out, overwrite=True))  # an earlier list stays
     assert (out / "ATTRIBUTION.csv").is_file()
     with pytest.raises(ValueError, match="--attribution a CSV"):
         bundle(BundleConfig(runs=runs, out=tmp_path / "other", attribution=tmp_path / "none.csv"))
@@ -114,3 +120,69 @@ def test_an_autoencoders_degradation_is_told_with_its_share(settings: dict[str, 
 
 def test_a_stage_without_weights_of_terms_has_the_truth_alone() -> None:
     assert describe_losses({"padded_probability": 0.5}) == "the truth alone"
+
+
+@pytest.fixture
+def full_size_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Finished runs of an `sd21` chain, a twentieth as wide, on a ready-made autoencoder and a pixel teacher."""
+    monkeypatch.setattr("gendrpix.specs.MODEL_SPECS", {"sd21": NARROW_SD21})
+    folder, vae = tmp_path / "runs", build_autoencoder(NARROW_SD21)
+    changes = {
+        "base": {"source": "/somewhere/Manojb/stable-diffusion-2-1-base", "autoencoder": "ostris/vae-kl-f8-d16"},
+        "teacher": {"autoencoder": "ostris/vae-kl-f8-d16", "base": str(folder / "base/weights/base")},
+        "adc": {"teacher": str(folder / "teacher/weights/gendr")},
+        "pix": {
+            "taught": {"teacher": "/somewhere/RealESRGAN_x4plus.pth"},
+            "adc": str(folder / "adc/weights/gendr-adc"),
+        },
+    }
+    for stage, name in {"base": "gendr", "teacher": "gendr", "adc": "gendr-adc", "pix": "gendr-pix"}.items():
+        spec = find_restorer(name)
+        pipeline = PIPELINES[name](
+            unet=build_unet(NARROW_SD21, *spec.channels(NARROW_SD21)),
+            vae=vae if "latent" in (spec.reads, spec.writes) else None,
+            prompts=torch.randn(2, NARROW_SD21.prompt_tokens, NARROW_SD21.prompt_channels),
+            form=NARROW_SD21.forms[name],
+            timestep=NARROW_SD21.timestep,
+            model="sd21",
+            alpha_bar=0.5 if stage == "teacher" else None,
+        )
+        pipeline.save_pretrained(folder / stage / "weights" / ("base" if stage == "base" else name))
+        settings = {**dataclasses.asdict(PRESETS[stage]["sd21"]), **changes[stage]}
+        (folder / stage / "config.json").write_text(json.dumps(settings, default=str), encoding="utf-8")
+    return folder
+
+
+def test_a_chain_of_full_size_and_what_its_cards_say(full_size_runs: Path, tmp_path: Path) -> None:
+    out = bundle(BundleConfig(runs=full_size_runs, out=tmp_path / "bundle"))
+    photo = Image.effect_noise((24, 16), 60).convert("RGB")
+    for name in ("gendr", "gendr-adc", "gendr-pix"):
+        restorer = load_restorer(name, out)
+        assert restorer.alpha_bar == (0.5 if name == "gendr" else None)
+        assert restorer(photo, scale=2, output_type="pt").images.shape == (1, 3, 32, 48)
+    cards = {name: (out / name / "README.md").read_text(encoding="utf-8") for name in STAGES}
+    assert all("gendrpix sd21" in card and "No released weights" not in card for card in cards.values())
+    assert not any("/somewhere" in card or str(tmp_path) in card for card in cards.values())
+    assert "It was not trained here: it is ostris/vae-kl-f8-d16 (MIT)" in cards["autoencoder"]
+    for name in ("gendr", "gendr-adc", "gendr-pix"):
+        assert "the base began as Stable Diffusion 2.1 (CreativeML Open RAIL++-M)" in cards[name]
+        assert "license: openrail++" in cards[name] and "the autoencoder is ostris/vae-kl-f8-d16 (MIT)" in cards[name]
+    assert ["Real-ESRGAN (BSD-3-Clause)" in cards[name] for name in ("gendr", "gendr-pix")] == [False, True]
+    assert "a small model" not in cards["gendr-pix"] and "the base model is" not in cards["gendr"]
+
+
+def test_measured_offsets_become_the_weights_default(runs: Path, tmp_path: Path) -> None:
+    pix = load_restorer("gendr-pix", runs / "pix" / "weights" / "gendr-pix")
+    chosen = {"pos_pad": [4, 4], "neg_pad": [0, 4]}
+    file = runs / "offsets.json"
+    file.write_text(json.dumps({"weights": unet_digest(pix), "chosen": chosen}), encoding="utf-8")
+    bundled = load_restorer("gendr-pix", bundle(BundleConfig(runs=runs, out=tmp_path / "mini")))
+    assert (pix.pos_pad, pix.neg_pad) == ((4, 4), (3, 3))
+    assert (bundled.pos_pad, bundled.neg_pad) == ((4, 4), (0, 4))
+    photo = Image.effect_noise((24, 16), 60).convert("RGB")
+    own = bundled(photo, scale=2, guidance=1.5, output_type="pt").images
+    assert torch.equal(own, bundled(photo, scale=2, guidance=1.5, neg_pad=(0, 4), output_type="pt").images)
+    assert not torch.equal(own, bundled(photo, scale=2, guidance=1.5, neg_pad=(3, 3), output_type="pt").images)
+    file.write_text(json.dumps({"weights": "other", "chosen": chosen}), encoding="utf-8")
+    with pytest.raises(ValueError, match="measured with other weights"):
+        bundle(BundleConfig(runs=runs, out=tmp_path / "other"))
