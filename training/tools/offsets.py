@@ -23,7 +23,7 @@ from gendrpix.metrics.offsets import mean_pattern, negative_offset, offset_diffe
 from gendrpix.restore.guidance import mix
 from gendrpix.restore.pipelines import RestorerPipeline, load_restorer
 from gendrpix.specs import NEG_PAD, PATCH, POS_PAD, Offset
-from training.evaluation.datasets import Cases, Degrading, degraded_cases
+from training.evaluation.datasets import Degrading, EvaluationDataset, degraded_dataset
 from training.tools.offset_choice import Choice, choose_offsets, unet_digest
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def offsets(config: OffsetsConfig) -> Path:
     device = pick_device(config.device)
     pipeline = load_restorer("gendr-pix", config.weights, device=device, dtype=pick_dtype("float32"))
     how = Degrading(degradation=config.degradation, scale=config.scale, most_px=config.most_px)
-    cases = degraded_cases(config.photos, how).spread(config.pictures)
+    cases = degraded_dataset(config.photos, how).spread(config.pictures)
     positive, negative, counts = measure_branches(pipeline, cases)
     choice = choose_offsets(positive, negative, counts, config.omega)
     shares = counts.double() / counts.sum()
@@ -79,7 +79,7 @@ def offsets(config: OffsetsConfig) -> Path:
     return config.out
 
 
-def measure_branches(pipeline: RestorerPipeline, cases: Cases) -> tuple[Tensor, Tensor, Tensor]:
+def measure_branches(pipeline: RestorerPipeline, cases: EvaluationDataset) -> tuple[Tensor, Tensor, Tensor]:
     """(N, 3, 8, 8) float64 mean patterns of each picture's unpadded branches, positive and negative; (N,) patches."""
     patterns: tuple[list[Tensor], list[Tensor]] = ([], [])
     counts = []
@@ -91,7 +91,7 @@ def measure_branches(pipeline: RestorerPipeline, cases: Cases) -> tuple[Tensor, 
     return torch.stack(patterns[0]), torch.stack(patterns[1]), torch.tensor(counts)
 
 
-def measure_mixture(pipeline: RestorerPipeline, cases: Cases, omega: float, neg_pad: Offset) -> Tensor:
+def measure_mixture(pipeline: RestorerPipeline, cases: EvaluationDataset, omega: float, neg_pad: Offset) -> Tensor:
     """(3, 8, 8) float64: the mean pattern of what PadCFG gives at the paper's p_pos and that p_neg."""
     total, patches = torch.zeros(3, PATCH, PATCH, dtype=torch.float64), 0
     for case in cases:
@@ -133,7 +133,7 @@ def print_choice(choice: Choice, compared: Sequence[tuple[Offset, float, float]]
 def to_document(
     config: OffsetsConfig,
     pipeline: RestorerPipeline,
-    cases: Cases,
+    cases: EvaluationDataset,
     choice: Choice,
     compared: Sequence[tuple[Offset, float, float]],
 ) -> dict[str, Any]:
