@@ -41,10 +41,10 @@ class Level(nn.Module):
 
     def block(self, number: int, x: Tensor, row: int) -> Tensor:
         """One residual block and its transformer, if it has one."""
-        x = self.resnets[number](x)
+        hidden: Tensor = self.resnets[number](x)
         if self.crossed[number]:
-            x = self.transformers[number](x, row)
-        return x
+            hidden = self.transformers[number](hidden, row)
+        return hidden
 
 
 class UNet(nn.Module):
@@ -76,6 +76,7 @@ class UNet(nn.Module):
         x = self.conv_in(x)
         skips = [x]
         for level in self.down:
+            assert isinstance(level, Level)
             for number in range(len(level.resnets)):
                 x = level.block(number, x, row)
                 skips.append(x)
@@ -86,6 +87,7 @@ class UNet(nn.Module):
         for transformer, resnet in zip(self.middle_transformers, self.middle.resnets, strict=True):
             x = resnet(transformer(x, row))
         for level in self.up:
+            assert isinstance(level, Level)
             for number in range(len(level.resnets)):
                 x = level.block(number, torch.cat((x, skips.pop()), dim=1), row)
             if level.resize is not None:
