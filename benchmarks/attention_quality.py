@@ -1,4 +1,4 @@
-"""What windows and pooling cost against full attention, as the Markdown of docs/performance.md.
+"""What windows and pooling cost against full attention, as the Markdown of docs/performance.
 
     python -m benchmarks.attention_quality PHOTOS --truths 768 1536 --larger 2048 3072 > table.md
 
@@ -26,7 +26,7 @@ from gendrpix.metrics.grid import grid_score, seam_score
 from gendrpix.models.attention import ATTENTION_KINDS, window_borders
 from gendrpix.restore.pipelines import RestorerPipeline, load_restorer
 from gendrpix.specs import PATCH
-from training.data import PhotoFolder
+from training.data.photos import PhotoFolder
 
 
 def run(pipeline: RestorerPipeline, kind: str, pixels: Tensor) -> tuple[Tensor, float]:

@@ -1,4 +1,4 @@
-"""How far each restorer moves broad colours, with each correction, as the Markdown of docs/performance.md.
+"""How far each restorer moves broad colours, with each correction, as the Markdown of docs/performance.
 
     python -m benchmarks.color_drift PHOTOS > table.md
 
@@ -17,7 +17,7 @@ from gendrpix.image.read import open_picture
 from gendrpix.metrics.fidelity import psnr_y
 from gendrpix.restore.pipelines import load_restorer
 from gendrpix.specs import COLOR_FIXES
-from training.data import PhotoFolder
+from training.data.photos import PhotoFolder
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ import torch
 
 from gendrpix.report.tables import Table
 from training.config import DataConfig
-from training.data import Crops, open_crops
+from training.data.crops import Crops, open_crops
 
-PRESETS = ("mild", "photo", "adcsr", "real-esrgan")
+PRESETS = ("mild", "photo", "adcsr", "real-esrgan", "mixed")
 
 
 def seconds_each(crops: Crops, count: int) -> float:

@@ -1,4 +1,4 @@
-"""Predicted and measured peaks of memory over 22 configurations on the CPU, as the Markdown of docs/performance.md.
+"""Predicted and measured peaks of memory over 22 configurations on the CPU, as the Markdown of docs/performance.
 
     python -m benchmarks.memory_table > table.md
     python -m benchmarks.memory_table --rows 0 6 8  # some of them

@@ -1,4 +1,4 @@
-"""Each named speed-up's gain and change of the output on the CPU, as the Markdown of docs/performance.md.
+"""Each named speed-up's gain and change of the output on the CPU, as the Markdown of docs/performance.
 
     python -m benchmarks.speed_options assets/examples/cat.png > table.md
 

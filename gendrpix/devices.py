@@ -18,7 +18,7 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_dtype(name: str, device: torch.device | None = None) -> torch.dtype:
     """The dtype of that name; "auto" is the fastest on the device that changes pixels by less than 1/255 on average.
 
-    docs/performance.md measures that. CUDA: bfloat16 where the GPU computes in it, else float16; the CPU: bfloat16
+    docs/performance measures that. CUDA: bfloat16 where the GPU computes in it, else float16; the CPU: bfloat16
     where it multiplies matrices in it; MPS: float32.
     """
     if name != "auto":

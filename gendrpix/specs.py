@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -86,7 +87,7 @@ class ModelSpec:
     """Side, in tokens, of the self-attention field seen in training, one per resolution level."""
     window_sees_far: bool = False
     """Whether a window also sees a sample of the rest of the picture (`gendrpix.models.attention`): weights that use
-    attention at the finest level lost 0.07 to 0.08 dB without it (docs/performance.md)."""
+    attention at the finest level lost 0.07 to 0.08 dB without it (docs/performance)."""
     forms: Mapping[str, Form]
     """How each restorer reads its UNet's output."""
 
@@ -192,6 +193,22 @@ _SD21 = ModelSpec(
     forms=MappingProxyType({"gendr": "epsilon", "gendr-adc": "direct", "gendr-pix": "residual"}),
 )
 
+_SD21_VAE4 = dataclasses.replace(
+    _SD21,
+    name="sd21-vae4",
+    autoencoder=MappingProxyType(
+        {
+            **_SD21.autoencoder,
+            "latent_channels": 4,
+            "block_out_channels": (128, 256, 512, 512),
+            "scaling_factor": 0.18215,
+        }
+    ),
+    latent_channels=4,
+    timestep=999,
+)
+"""Stable Diffusion 2.1 with its own autoencoder: published one-step systems that were imported."""
+
 _MINI = ModelSpec(
     name="mini",
     unet=MappingProxyType(
@@ -234,7 +251,7 @@ _MINI = ModelSpec(
     forms=MappingProxyType({"gendr": "direct", "gendr-adc": "direct", "gendr-pix": "residual"}),
 )
 
-MODEL_SPECS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (_SD21, _MINI)})
+MODEL_SPECS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (_SD21, _SD21_VAE4, _MINI)})
 
 
 def find_model(name: str) -> ModelSpec:

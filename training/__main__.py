@@ -14,19 +14,26 @@ from typing import Any
 import tyro
 
 from gendrpix.errors import quiet_about_pipes
-from training.config import PRESETS, StageConfig
-from training.run import TrainingStopped
+from training.config import StageConfig
+from training.loop.run import TrainingStopped
+from training.presets import PRESETS
 
 DATA_VARIABLE = "GENDRPIX_DATA"
-TOOLS: Mapping[str, str] = {
-    "ablate": "AblateConfig",
-    "bundle": "BundleConfig",
-    "evaluate": "EvaluateConfig",
-    "interpolate": "InterpolateConfig",
-    "preview": "PreviewConfig",
-    "survey": "SurveyConfig",
+TOOLS: Mapping[str, tuple[str, str]] = {
+    "ablate": ("studies.ablate", "AblateConfig"),
+    "bundle": ("tools.bundle", "BundleConfig"),
+    "chain": ("tools.chain", "ChainConfig"),
+    "draw": ("tools.draw", "DrawConfig"),
+    "evaluate": ("evaluation.evaluate", "EvaluateConfig"),
+    "interpolate": ("tools.merge", "InterpolateConfig"),
+    "judge": ("evaluation.judge.judge", "JudgeConfig"),
+    "offsets": ("tools.offsets", "OffsetsConfig"),
+    "photos": ("tools.photos", "PhotosConfig"),
+    "preview": ("tools.preview", "PreviewConfig"),
+    "survey": ("studies.survey", "SurveyConfig"),
+    "targets": ("tools.targets", "TargetsConfig"),
 }
-"""Module of `training`, with a function of the same name => the class of its settings."""
+"""Name of a tool, and of its function => its module in `training`, and the class of its settings there."""
 
 
 @quiet_about_pipes
@@ -54,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         config = parse(stage, rest)
         if config.dry_run:
-            print(importlib.import_module("training.dry_run").describe(config, stage))
+            print(importlib.import_module("training.tools.dry_run").describe(config, stage))
             return 0
-        train = importlib.import_module(f"training.{stage}").train
+        train = importlib.import_module(f"training.stages.{stage}").train
         weights = train(config)
     except (ValueError, OSError, TrainingStopped) as error:  # OSError: a full disk, a folder that may not be written
         print(f"error: {error}", file=sys.stderr)
@@ -67,8 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def use_tool(name: str, words: Sequence[str]) -> Path:
     """Run one tool with the options of the command line; gives back what it wrote."""
-    module = importlib.import_module(f"training.{name}")
-    config: Any = tyro.cli(getattr(module, TOOLS[name]), args=words, prog=f"python -m training {name}")
+    place, settings = TOOLS[name]
+    module = importlib.import_module(f"training.{place}")
+    config: Any = tyro.cli(getattr(module, settings), args=words, prog=f"python -m training {name}")
     written: Path = getattr(module, name)(config)
     return written
 

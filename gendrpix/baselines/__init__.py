@@ -1,1 +1,1 @@
-"""Networks of other methods."""
+"""Restoration networks of others, run from their files."""

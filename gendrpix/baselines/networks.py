@@ -1,7 +1,6 @@
-"""Super-resolution networks of others beside the restorers: built without their weights to be timed, or run from files.
+"""Super-resolution networks of others beside the restorers, built without their weights to be timed.
 
-The convolutional ones come from the package spandrel (MIT). The second are files of ncnn (BSD-3), the format that
-desktop programs such as Upscayl bring. Both packages are optional: `requirements-peers.txt`.
+The convolutional ones come from the package spandrel (MIT), which is optional: `requirements-peers.txt`.
 """
 
 from __future__ import annotations
@@ -9,18 +8,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from gendrpix.models.networks import build_unet, predict
+from gendrpix.models.networks import build_autoencoder, build_unet, predict
 from gendrpix.specs import MODEL_SPECS
 
 BASELINE_SCALE = 4
@@ -75,16 +71,9 @@ class OneStepDiffusion(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unet = build_unet(MODEL_SPECS["sd21"], 4, 4)
-        self.vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=512,
-        )
-        spec = MODEL_SPECS["sd21"]
+        spec = MODEL_SPECS["sd21-vae4"]
+        self.unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
+        self.vae = build_autoencoder(spec)
         self.prompt = nn.Parameter(torch.zeros(1, spec.prompt_tokens, spec.prompt_channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,7 +82,7 @@ class OneStepDiffusion(nn.Module):
         pixels = F.interpolate(x.float(), size=(height, width), mode="bicubic").to(x.dtype) * 2 - 1
         scale = self.vae.config.scaling_factor
         latent = self.vae.encode(pixels).latent_dist.mode() * scale
-        restored = predict(self.unet, latent, self.prompt, timestep=999, form="epsilon")
+        restored = predict(self.unet, latent, self.prompt, timestep=MODEL_SPECS["sd21-vae4"].timestep, form="epsilon")
         decoded: Tensor = self.vae.decode(restored / scale).sample
         return (decoded / 2 + 0.5).clamp(0, 1)
 
@@ -119,43 +108,3 @@ def count_baseline(name: str, height: int, width: int) -> tuple[int, int]:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(pixels)
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2
-
-
-class NcnnNetwork:
-    """A network from ncnn's files MODEL.param and MODEL.bin with one input, RGB in [0, 1], and one output like it.
-
-    Runs on the CPU with as many threads as torch, the whole picture at once.
-    """
-
-    def __init__(self, param: Path) -> None:
-        """Load it. Raises ValueError for missing or broken files, and where the package is missing."""
-        weights = param.with_suffix(".bin")
-        for file in (param, weights):
-            if not file.is_file():
-                raise ValueError(f"{file} is missing; a network of ncnn is MODEL.param with MODEL.bin beside it.")
-        try:
-            self._ncnn: Any = importlib.import_module("ncnn")
-        except ImportError as error:
-            raise ValueError(f"{param.name} needs the package ncnn; install it with pip install ncnn.") from error
-        self._network: Any = self._ncnn.Net()
-        self._network.opt.num_threads = torch.get_num_threads()
-        if self._network.load_param(str(param)) or self._network.load_model(str(weights)):
-            raise ValueError(
-                f"ncnn cannot read {param.name} and {weights.name}; expected a network as it was released."
-            )
-        inputs, outputs = self._network.input_names(), self._network.output_names()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ValueError(
-                f"{param.name} has {len(inputs)} inputs and {len(outputs)} outputs; expected one picture in, one out."
-            )
-        self._input, self._output = inputs[0], outputs[0]
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """(1, 3, H, W) float in [-1, 1] => (1, 3, s H, s W) float32 in [-1, 1], clamped; s is the network's own."""
-        planes = np.ascontiguousarray((pixels[0].float().cpu().numpy() + 1) / 2)  # (3, H, W) in [0, 1]
-        extractor = self._network.create_extractor()
-        status = extractor.input(self._input, self._ncnn.Mat(planes))
-        code, found = extractor.extract(self._output) if status == 0 else (status, None)
-        if code:
-            raise ValueError(f"ncnn could not run on {pixels.shape[-1]} x {pixels.shape[-2]} pixels (code {code}).")
-        return (torch.from_numpy(np.array(found))[None] * 2 - 1).clamp(-1, 1)

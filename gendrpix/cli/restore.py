@@ -30,7 +30,7 @@ def restore(options: Restore) -> int:
         from gendrpix.jobs.processes import join_process_group
         from gendrpix.jobs.tasks import check_report, plan_tasks, remove_stale_parts_of
         from gendrpix.restore.restorer import dtype_name, pick_dtype_for
-        from gendrpix.weights.load import find_restorer_folder
+        from gendrpix.weights.load import find_restorer_folder, own_offsets
         from gendrpix.weights.verify import digest_weights
 
         tasks = plan_tasks(options.inputs, options.output)
@@ -39,7 +39,7 @@ def restore(options: Restore) -> int:
         folder = find_restorer_folder(options.settings.restorer, options.weights)
         group = join_process_group(pick_device(options.device))
         dtype = dtype_name(pick_dtype_for(options.settings, group.device))
-        settings = options.settings.resolved(dtype=dtype)
+        settings = options.settings.resolved(**own_offsets(folder), dtype=dtype)
         digest = digest_weights(folder)
 
         def recipe(input_sha256: str) -> dict[str, object]:

@@ -59,12 +59,10 @@ def shown_metrics(measurements: Sequence[Measurement]) -> list[MetricSpec]:
 
 
 def notes(measurements: Sequence[Measurement]) -> tuple[str, ...]:
-    """Why metrics are missing, each reason once; what the columns mean."""
+    """Why metrics are missing, each reason once; what metrics cannot see; what the columns mean."""
     reasons = dict.fromkeys(reason for one in measurements for reason in one.scores.missing.values())
     said = list(reasons)
-    shown = shown_metrics(measurements)
-    if "piqe" in {spec.name for spec in shown} and any("musiq" in one.scores.missing for one in measurements):
-        said.append("PIQE is shown, which needs no weights: lower is better.")
+    said.extend(spec.caution for spec in shown_metrics(measurements) if spec.caution)
     if any(one.ratio is not None for one in measurements):
         said.append("Speed is relative to GenDR in the same run.")
     methods = dict.fromkeys(one.peak.method for one in measurements if one.peak is not None)
@@ -118,7 +116,7 @@ def write_csv(measurements: Sequence[Measurement], path: Path) -> None:
         for key in to_dict(measurements[0])
         if key not in ("scores", "missing_scores", "all_seconds", "notes", "settings")
     ]
-    settings = list(to_dict(measurements[0])["settings"])
+    settings = [key for key in to_dict(measurements[0])["settings"] if key not in plain]
     rows: list[list[Any]] = [[*plain, *asked, *settings]]
     for one in measurements:
         row = to_dict(one)

@@ -27,7 +27,8 @@ def restore_call(
     said: set[str] = set()
 
     def call(pictures: Sequence[Picture]) -> Sequence[torch.Tensor]:
-        result = restorer.run(torch.cat([picture.color for picture in pictures]), settings)
+        pixels = torch.cat([picture.color for picture in pictures])
+        result = restorer.run(pixels, settings, grey=[picture.grey for picture in pictures])
         for note in result.notes:
             if say is not None and note not in said:
                 say(note)

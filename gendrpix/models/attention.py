@@ -36,7 +36,7 @@ SLACK = 1
 """Positions per axis beyond the window that still count as the size of training: PadCFG's 8 pixels add one."""
 SAMPLED = 2
 """Far positions for each of a window's own: where it was chosen, 1 lost 0.047 dB at 1536 pixels and 2 nothing
-(docs/performance.md)."""
+(docs/performance)."""
 SPREAD = (3242174889, 2447445414)
 """2^32 / g and 2^32 / g^2 for g^3 = g + 1: multiples of both, modulo 2^32, cover a square evenly and in no rhythm that
 the network's own halvings could share (the R2 sequence)."""

@@ -78,13 +78,23 @@ def signal_and_noise(timestep: int) -> tuple[float, float]:
     return math.sqrt(kept), math.sqrt(1 - kept)
 
 
-def predict(unet: nn.Module, hidden: Tensor, prompt: Tensor, *, timestep: int, form: str) -> Tensor:
+def one_step_levels(timestep: int, alpha_bar: float | None = None) -> tuple[float, float]:
+    """(alpha, sigma) of one step: of `alpha_bar`, or else those that the schedule has at the timestep."""
+    if alpha_bar is None:
+        return signal_and_noise(timestep)
+    return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+
+
+def predict(
+    unet: nn.Module, hidden: Tensor, prompt: Tensor, *, timestep: int, form: str, alpha_bar: float | None = None
+) -> Tensor:
     """One evaluation of the UNet, read according to `form`. Same domain in as out, except for "direct".
 
-    `hidden` (B, C, h, w) is a latent or a pixel-unshuffled picture, `prompt` (1 or B, L, D).
+    `hidden` (B, C, h, w) is a latent or a pixel-unshuffled picture, `prompt` (1 or B, L, D). The UNet is told
+    `timestep`. Where `alpha_bar` is given (one half in GenDR's paper), alpha^2 and sigma^2 are that and the rest to 1.
 
-    - "epsilon":  `(z - sigma_t * UNet(z)) / alpha_t`, GenDR's one step (arXiv 2503.06790)
-    - "v":        `alpha_t * z - sigma_t * UNet(z)`, the same step of a network that predicts velocity
+    - "epsilon":  `(z - sigma * UNet(z)) / alpha`, GenDR's one step (arXiv 2503.06790)
+    - "v":        `alpha * z - sigma * UNet(z)`, the same step of a network that predicts velocity
     - "residual": `z + UNet(z)`
     - "direct":   `UNet(z)`
     """
@@ -101,7 +111,7 @@ def predict(unet: nn.Module, hidden: Tensor, prompt: Tensor, *, timestep: int, f
         )
     if form == "residual":
         return hidden + output
-    alpha, sigma = signal_and_noise(timestep)
+    alpha, sigma = one_step_levels(timestep, alpha_bar)
     if form == "v":
         return alpha * hidden - sigma * output
     return (hidden - sigma * output) / alpha

@@ -1,4 +1,4 @@
-"""Named ways to compute faster. docs/performance.md has each one's gain and how far it changes pixels.
+"""Named ways to compute faster. docs/performance has each one's gain and how far it changes pixels.
 
 The dtype is the largest of them and an option of its own (`gendrpix.devices.pick_dtype`). What needs CUDA is refused
 elsewhere with a sentence; it could not be run where this was written.

@@ -65,7 +65,7 @@ def container_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int:
 def tight_memory(device: torch.device) -> Iterator[None]:
     """On the CPU with glibc, give freed blocks back to the system at once, which keeps some of up to 32 MB otherwise.
 
-    It costs time where pictures are small. What it saves is in docs/performance.md; the rest can be predicted.
+    It costs time where pictures are small. What it saves is in docs/performance; the rest can be predicted.
     """
     library = None
     if device.type == "cpu":

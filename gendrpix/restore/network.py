@@ -42,6 +42,29 @@ class OneStepNetwork:
     # Options -------------------------------------------------------------------------------------------------------
 
     @property
+    def alpha_bar(self) -> float | None:
+        """Squared signal level of the one step; None for that of the timestep."""
+        level: float | None = self.config.get("alpha_bar")
+        return level
+
+    @property
+    def one_step(self) -> dict[str, Any]:
+        """How its UNet is asked and read, as `gendrpix.models.networks.predict` takes it."""
+        return {"timestep": self.config.timestep, "form": self.config.form, "alpha_bar": self.alpha_bar}
+
+    @property
+    def pos_pad(self) -> Offset:
+        """The positive branch's offset where a user names none: the weights' own, or else the paper's."""
+        rows, columns = self.config.get("pos_pad") or POS_PAD
+        return rows, columns
+
+    @property
+    def neg_pad(self) -> Offset:
+        """The same for the negative branch."""
+        rows, columns = self.config.get("neg_pad") or NEG_PAD
+        return rows, columns
+
+    @property
     def window_tokens(self) -> tuple[int, ...] | None:
         """Side of the self-attention field seen in training, one a level; None for a family that is not registered."""
         spec = MODEL_SPECS.get(self.config.model)
@@ -96,12 +119,15 @@ class OneStepNetwork:
         self,
         pixels: Tensor,
         *,
-        pos_pad: Offset = POS_PAD,
-        neg_pad: Offset = NEG_PAD,
+        pos_pad: Offset | None = None,
+        neg_pad: Offset | None = None,
         plain_cfg: bool = False,
         batched: bool = True,
     ) -> Branches:
-        """PadCFG's two branches, (B, 3, H, W) each, not clamped; `guidance.mix` makes the result of them."""
+        """PadCFG's two branches, (B, 3, H, W) each, not clamped; `guidance.mix` makes the result of them.
+
+        Offsets of None are the weights' own.
+        """
         if not self.restorer.guided:
             raise ValueError(
                 f"Guidance is defined for GenDR-Pix only, not for {self.restorer.label}; pass guidance=None."
@@ -112,7 +138,12 @@ class OneStepNetwork:
             branches = padcfg.predict_plain_branches(self._predict, whole, self.prompts, batched=batched)
         else:
             branches = padcfg.predict_branches(
-                self._predict, whole, self.prompts, pos_pad=pos_pad, neg_pad=neg_pad, batched=batched
+                self._predict,
+                whole,
+                self.prompts,
+                pos_pad=pos_pad or self.pos_pad,
+                neg_pad=neg_pad or self.neg_pad,
+                batched=batched,
             )
         return Branches(*(branch[..., :height, :width] for branch in branches))
 
@@ -135,7 +166,5 @@ class OneStepNetwork:
         """Pixels with sides that are multiples of 8 => pixels, not clamped."""
         prompts = prompts.to(pixels.device, pixels.dtype)
         given = self._reader.encode(pixels)
-        restored = self._writer.decode(
-            predict(self.unet, given, prompts, timestep=self.config.timestep, form=self.config.form)
-        )
+        restored = self._writer.decode(predict(self.unet, given, prompts, **self.one_step))
         return without_pattern(restored, pixels, self.config.pattern_tokens)

@@ -68,7 +68,7 @@ def as_output(results: list[Tensor], pictures: list[Picture], output_type: str) 
     """Results (1, 3, H, W) in [-1, 1] as "pil", "np" or "pt"; the last two raise ValueError for unequal sizes."""
     if output_type == "pil":
         pairs = zip(results, pictures, strict=True)
-        return [to_pil(result, enlarged_alpha(picture, result)) for result, picture in pairs]
+        return [to_pil(result, enlarged_alpha(picture, result), picture.grey) for result, picture in pairs]
     stacked = stack(results)
     if output_type == "pt":
         return stacked
@@ -96,11 +96,10 @@ class RestorerPipeline(OneStepRestorer, DiffusionPipeline):
     `unet`'s ends must have the channels that the restorer's domains have; `prompts` is (2, L, D), the positive and
     the negative embedding; `form` tells how the UNet's output is read (`gendrpix.models.networks.predict`).
     `pattern_tokens` is the side in patches over which a pattern of 8 pixels is told and taken away
-    (`gendrpix.models.pattern.without_pattern`): odd, 0 for not at all, as in the paper.
+    (`gendrpix.models.pattern.without_pattern`): odd, 0 for not at all, as in the paper. `alpha_bar` is the squared
+    signal level of the one step, None for the timestep's; `pos_pad` and `neg_pad` are these weights' PadCFG offsets.
     """
 
-    folder: Path | None = None
-    """Where it was loaded from."""
     model_cpu_offload_seq = "vae->unet->vae"
     _optional_components: ClassVar[list[str]] = ["vae"]
 
@@ -115,6 +114,9 @@ class RestorerPipeline(OneStepRestorer, DiffusionPipeline):
         model: str = "mini",
         format_version: int = FORMAT_VERSION,
         shared_vae: str | None = None,
+        alpha_bar: float | None = None,
+        pos_pad: Sequence[int] | None = None,
+        neg_pad: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         check_format(format_version)
@@ -134,6 +136,8 @@ class RestorerPipeline(OneStepRestorer, DiffusionPipeline):
             format_version=format_version,
             shared_vae=shared_vae,
         )
+        own = {"alpha_bar": alpha_bar, "pos_pad": pos_pad and list(pos_pad), "neg_pad": neg_pad and list(neg_pad)}
+        self.register_to_config(**{name: value for name, value in own.items() if value is not None})
         self.prompts = prompts
         self._attention: str | None = None
         self._reader = codec_for(self.restorer.reads, vae)
@@ -249,7 +253,8 @@ class RestorerPipeline(OneStepRestorer, DiffusionPipeline):
         opened = [one if isinstance(one, Picture) else open_picture(one) for one in as_list(image)]
         pictures = [one if settings.crop is None else cut(one, settings.crop) for one in opened]
         results = [
-            self.run(picture.color, settings, keep_branches=return_branches) for picture in self.progress_bar(pictures)
+            self.run(picture.color, settings, grey=picture.grey, keep_branches=return_branches)
+            for picture in self.progress_bar(pictures)
         ]
         self.maybe_free_model_hooks()
         images = as_output([result.pixels for result in results], pictures, output_type)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from gendrpix.devices import pick_dtype
-from gendrpix.image.color_fix import correct_color
+from gendrpix.image.color_fix import correct_color, without_chroma
 from gendrpix.image.picture import Picture
 from gendrpix.image.resize import check_output_size, output_size, resize, resize_alpha
 from gendrpix.restore.guidance import Branches
@@ -46,14 +48,24 @@ class Result:
 class OneStepRestorer(OneStepNetwork):
     """A restorer of pictures: prepares them, restores them within the memory, corrects their colours."""
 
+    folder: Path | None = None
+    """Where it was loaded from."""
+
     @torch.inference_mode()
     def run(
-        self, pixels: Tensor, settings: RestoreSettings, *, keep_branches: bool = False, budget_bytes: int | None = None
+        self,
+        pixels: Tensor,
+        settings: RestoreSettings,
+        *,
+        grey: Sequence[bool] | bool = False,
+        keep_branches: bool = False,
+        budget_bytes: int | None = None,
     ) -> Result:
         """Restore and enlarge pictures of one size.
 
         pixels: (B, 3, h, w) in [-1, 1], as read and cut (`gendrpix.image.picture.cut`). The result has
-        floor(n * scale + 0.5) pixels a side. budget_bytes: memory that may be taken, by default what is free.
+        floor(n * scale + 0.5) pixels a side. grey: whether the pictures, or each of them, are grey: their results have
+        no chroma. budget_bytes: memory that may be taken, by default what is free.
         Raises ValueError for settings of another restorer, a result beyond the limits, and where nothing fits.
         """
         settings = self.resolve(settings)
@@ -68,17 +80,17 @@ class OneStepRestorer(OneStepNetwork):
             budget_bytes=budget_bytes,
             **as_offsets(settings),
         )
-        restored = correct_color(fitted.restored, prepared, settings.color_fix)
+        restored = uncolored(correct_color(fitted.restored, prepared, settings.color_fix), grey)
         return Result(pixels=restored, settings=settings, branches=fitted.branches, notes=fitted.notes)
 
     @torch.inference_mode()
-    def run_tile(self, prepared: Tensor, settings: RestoreSettings, *, batched: bool) -> Tensor:
+    def run_tile(self, prepared: Tensor, settings: RestoreSettings, *, batched: bool, grey: bool = False) -> Tensor:
         """`run` for one tile that is prepared already and fits the memory: (B, 3, H, W) => the same, restored.
 
         settings: resolved (`resolve`). Colours are corrected within the tile.
         """
         restored, _ = self.restore_guided(prepared, settings.guidance, batched=batched, **as_offsets(settings))
-        return correct_color(restored, prepared, settings.color_fix)
+        return uncolored(correct_color(restored, prepared, settings.color_fix), grey)
 
     def resolve(self, settings: RestoreSettings) -> RestoreSettings:
         """The settings with numbers for all that they leave to the weights and the device.
@@ -92,7 +104,7 @@ class OneStepRestorer(OneStepNetwork):
             raise ValueError(
                 f"The settings ask for {settings.dtype} and this restorer computes in {dtype}; load it in that dtype."
             )
-        return settings.resolved(dtype=dtype)
+        return settings.resolved(pos_pad=self.pos_pad, neg_pad=self.neg_pad, dtype=dtype)
 
     def prepare(self, picture: Picture | Tensor, scale: float) -> Tensor:
         """(B, 3, h, w) or a picture => (B, 3, H, W) in [-1, 1] at the output size, on the device and in the dtype."""
@@ -120,6 +132,15 @@ def as_offsets(settings: RestoreSettings) -> dict[str, Any]:
     if settings.kind != "padcfg":
         return {"plain_cfg": settings.plain_cfg}
     return {"pos_pad": settings.pos_pad, "neg_pad": settings.neg_pad}
+
+
+def uncolored(restored: Tensor, grey: Sequence[bool] | bool) -> Tensor:
+    """(B, 3, H, W) => the same, without chroma where the picture was grey."""
+    flags = [grey] * len(restored) if isinstance(grey, bool) else grey
+    if not any(flags):
+        return restored
+    pairs = zip(restored.split(1), flags, strict=True)
+    return torch.cat([without_chroma(one) if flag else one for one, flag in pairs])
 
 
 def dtype_name(dtype: torch.dtype) -> Dtype:

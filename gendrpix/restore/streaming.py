@@ -65,7 +65,7 @@ def restore_to_png(
     assert plan.tile_px is not None  # a streamed plan always has tiles
 
     def predict(pixels: Tensor) -> Tensor:
-        return restorer.run_tile(pixels, settings, batched=plan.batched)
+        return restorer.run_tile(pixels, settings, batched=plan.batched, grey=picture.grey)
 
     with nullcontext() if plan.leaves_room(budget) else tight_memory(restorer.device):
         stream_png(
@@ -101,8 +101,9 @@ def stream_png(
 ) -> Path:
     """Enlarge and restore `picture` tile by tile into a PNG, with its alpha, and give back the path.
 
-    predict: pixels (1, 3, h, w) in [-1, 1] on `device` in `dtype` => the same, restored. progress hears the share
-    that is written, up to 1. Written beside and renamed when whole: an interruption leaves nothing.
+    predict: pixels (1, 3, h, w) in [-1, 1] on `device` in `dtype` => the same, restored; for a grey picture without
+    chroma. progress hears the share that is written, up to 1. Written beside and renamed when whole: an interruption
+    leaves nothing.
     Raises PictureError for a result beyond the limits, an existing file and a file that cannot be written, ValueError
     for a tile that is too small.
     """
@@ -111,14 +112,14 @@ def stream_png(
     check_output_size(*size)
     for keyword in metadata or {}:
         check_keyword(keyword)
-    channels = 3 if picture.alpha is None else 4
+    channels = (1 if picture.grey else 3) + (picture.alpha is not None)
     num_rows = 0
     with written_beside(path, overwrite=overwrite) as file:
         png = PngStream(file, size[1], size[0], channels=channels, bits=bits, metadata=metadata)
         for band in restored_bands(picture, size, predict, tile_px, overlap_px, device=device, dtype=dtype):
             bottom = num_rows + band.shape[-2]
             alpha = None if picture.alpha is None else alpha_rows(picture.alpha, size, num_rows, bottom)
-            png.write(to_array(band, alpha, bits))
+            png.write(to_array(band, alpha, bits, picture.grey))
             num_rows = bottom
             if progress is not None:
                 progress(num_rows / size[0])

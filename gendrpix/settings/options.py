@@ -15,6 +15,7 @@ from gendrpix.specs import (
     DEFAULT_SPEEDUPS,
     Choice,
     Dtype,
+    Offset,
     Speedup,
     TileChoice,
 )
@@ -98,6 +99,9 @@ class Restore:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", plain(self.settings))
+
+    def check(self) -> None:
+        """Raise ValueError for numbers of the job that make no sense."""
         for name, number in (("--batch", self.batch), ("--workers", self.workers)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {number}; expected at least 1.")
@@ -115,6 +119,8 @@ class Compare:
     """Folder for the results, report.csv and report.json."""
     restorers: tuple[Choice, ...] = get_args(Choice)
     """Which restorers; gendr-pix* is gendr-pix without guidance."""
+    baselines: Annotated[tuple[str, ...], tyro.conf.arg(name="with", metavar="NAME|FILE")] = ()
+    """Networks of others beside them: names in GENDRPIX_BASELINES, or .safetensors, .pth, .param, .onnx files."""
     settings: Annotated[CompareOptions, tyro.conf.arg(name="")]
     weights: str = "mini"
     """A bundled family, a folder or a hub id."""
@@ -122,8 +128,8 @@ class Compare:
     """Where to compute; auto takes a GPU where there is one."""
     truth: Path | None = None
     """The picture as it should be, of the result's size: adds PSNR, SSIM and LPIPS."""
-    lpips_net: Literal["alex", "squeeze", "vgg"] = "alex"
-    """LPIPS's trunk."""
+    lpips_net: Literal["alex", "squeeze", "vgg"] = "squeeze"
+    """LPIPS's trunk; squeeze comes with the package, the others are downloaded."""
     warmup: int = 1
     """Runs of each restorer that are not counted."""
     repeats: int = 1
@@ -181,17 +187,68 @@ class Info:
     """Side of the square output, in pixels."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a restorer as one file for another runtime: a small picture in, the restored one, 4 times as large, out."""
+
+    restorer: Annotated[Literal["gendr-pix"], tyro.conf.Positional, tyro.conf.arg(metavar="RESTORER")]
+    """Which restorer; only gendr-pix has no autoencoder."""
+    output: OutputPath
+    """Folder for the files."""
+    format: Literal["onnx", "openvino", "ncnn"]
+    """Which runtime: onnxruntime and others that read ONNX, OpenVINO, or ncnn."""
+    int8: bool = False
+    """Quantise to 8 bits; openvino only."""
+    calibrate: Annotated[Path | None, tyro.conf.arg(metavar="PHOTOS")] = None
+    """Folder of photos to calibrate --int8 with; six are enough."""
+    guidance: float | None = None
+    """PadCFG's omega, 0 to 3: two passes in the file; none is one pass without guidance."""
+    pos_pad: Offset | None = None
+    """PadCFG: rows and columns put before the picture in the positive branch, 0 to 7."""
+    neg_pad: Offset | None = None
+    """The same in the negative branch."""
+    weights: str = "mini"
+    """A bundled family, a folder or a hub id."""
+    overwrite: bool = False
+    """Replace files that exist already."""
+
+    @property
+    def settings(self) -> RestoreSettings:
+        """What the file does. Raises SettingsError for numbers out of range."""
+        return RestoreSettings(
+            restorer=self.restorer, guidance=self.guidance, pos_pad=self.pos_pad, neg_pad=self.neg_pad
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Merge a published one-step system into a Stable Diffusion 2.1: a folder that runs as GenDR. Shows the licence."""
+
+    system: Annotated[Literal["osediff", "pisa-sr", "hypir"], tyro.conf.Positional]
+    """Which system."""
+    base: Annotated[str, tyro.conf.arg(metavar="SD21")]
+    """Folder or hub id of Stable Diffusion 2.1 base in diffusers' layout."""
+    weights: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """The system's published weights."""
+    output: OutputPath
+    """New folder for the merged weights."""
+    prompt: str = ""
+    """Text whose embedding is stored with the weights."""
+
+
 Command = (
     Annotated[Restore, tyro.conf.subcommand("restore", prefix_name=False)]
     | Annotated[Compare, tyro.conf.subcommand("compare", prefix_name=False)]
     | Annotated[Bench, tyro.conf.subcommand("bench", prefix_name=False)]
+    | Annotated[Export, tyro.conf.subcommand("export", prefix_name=False)]
     | Annotated[Info, tyro.conf.subcommand("info", prefix_name=False)]
+    | Annotated[Import, tyro.conf.subcommand("import", prefix_name=False)]
 )
 
 
-def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Info:
+def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Export | Info | Import:
     """The command that the arguments name. SystemExit(2) where they make no sense, else ValueError."""
-    command: Restore | Compare | Bench | Info = tyro.cli(
+    command: Restore | Compare | Bench | Export | Info | Import = tyro.cli(
         Command,
         args=argv,
         prog="gendrpix",
@@ -199,4 +256,6 @@ def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Info:
         config=(tyro.conf.FlagCreatePairsOff,),
         registry=REGISTRY,
     )
+    if isinstance(command, Restore):
+        command.check()  # not where it is built: tyro would say it in a frame of its own
     return command

@@ -57,7 +57,9 @@ def write_recipe(
     """The recipe of a result as JSON values. It names numbers for all that was left to the weights and the device.
 
     settings: resolved (`RestoreSettings.resolved`), else ValueError. weights: their name (`weights_name`).
-    input_sha256: of the photo's file. restorer: "input" for the photo that is only resized.
+    input_sha256: of the photo's file. restorer: another name: "input" for the photo that is only resized, or that of a
+    network of others.
+    network of others.
     """
     if settings.dtype == "auto" or (settings.kind == "padcfg" and None in settings.pads):
         raise ValueError("A recipe names numbers; call RestoreSettings.resolved(dtype=...) first.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from gendrpix.files import ASSETS
 from gendrpix.models.networks import Autoencoder
-from gendrpix.specs import find_restorer
+from gendrpix.specs import NEG_PAD, PATCH, POS_PAD, Offset, find_restorer
 from gendrpix.weights.verify import (
     CONFIG_FILE,
     SUMS_FILE,
@@ -27,6 +28,8 @@ from gendrpix.weights.verify import (
 )
 
 INDEX_FILE = "model_index.json"
+OPTIONAL_SETTINGS = ("alpha_bar", "pos_pad", "neg_pad")
+"""Settings of a restorer that older weights do without."""
 
 BUNDLED = ASSETS / "checkpoints"
 """Folder of the weights that come with the project, one folder a model family."""
@@ -94,7 +97,7 @@ def load_prompts(path: Path) -> Tensor:
 
 def read_settings(folder: Path, pipeline: str) -> dict[str, Any]:
     """What a restorer of class `pipeline` was saved with: form, timestep, pattern_tokens (0 where it is not said),
-    model, format_version, shared_vae.
+    model, format_version, shared_vae, and, where it has them, alpha_bar, pos_pad and neg_pad.
 
     Raises WeightsError where model_index.json names another class, or anything else to be loaded.
     """
@@ -106,6 +109,8 @@ def read_settings(folder: Path, pipeline: str) -> dict[str, Any]:
     if index.pop("unet", None) != ["diffusers", UNet2DConditionModel.__name__] or index.pop("vae", None) not in vaes:
         raise WeightsError(f"{path} names other parts than diffusers' UNet and autoencoders; it is not loaded.")
     index.setdefault("pattern_tokens", 0)
+    own = {name: index.pop(name) for name in OPTIONAL_SETTINGS if name in index}
+    _check_own(own, path)
     whole = ("timestep", "pattern_tokens", "format_version")
     kinds = {"form": str, "model": str, "shared_vae": str | None, **dict.fromkeys(whole, int)}
     for key in sorted(index.keys() | kinds.keys()):
@@ -114,7 +119,28 @@ def read_settings(folder: Path, pipeline: str) -> dict[str, Any]:
     shared = index["shared_vae"]
     if shared is not None and not re.fullmatch(r"\.\./\w[\w-]*", shared):
         raise WeightsError(f"{path} has shared_vae {shared[:60]!r}; expected ../NAME, a folder beside this one.")
-    return index
+    return {**index, **own}
+
+
+def own_offsets(folder: Path) -> dict[str, Offset]:
+    """PadCFG's offsets of a restorer's folder as `RestoreSettings.resolved` takes them: its own, or else the paper's.
+
+    Nothing is checked here: what is no offset is refused when the settings or the weights are.
+    """
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return {"pos_pad": index.get("pos_pad") or POS_PAD, "neg_pad": index.get("neg_pad") or NEG_PAD}
+
+
+def _check_own(settings: dict[str, Any], path: Path) -> None:
+    """Raise WeightsError for settings of one's own that are none."""
+    alpha_bar = settings.get("alpha_bar", 0.5)
+    if not isinstance(alpha_bar, float) or not 0 < alpha_bar <= 1:
+        raise WeightsError(f"{path} has no proper alpha_bar; expected a number above 0, and at most 1.")
+    for name in ("pos_pad", "neg_pad"):
+        offset = settings.get(name, [0, 0])
+        whole = isinstance(offset, list) and len(offset) == 2 and all(type(side) is int for side in offset)
+        if not whole or not all(0 <= side < PATCH for side in offset):
+            raise WeightsError(f"{path} has no proper {name}; expected two whole numbers from 0 to {PATCH - 1}.")
 
 
 def check_listed(folder: Path) -> None:

@@ -45,9 +45,18 @@ def stage_words(stage: str, family: Path, photos: Path, run: Path, *, steps: int
     if stage in ("base", "teacher"):
         words += ["--autoencoder", str(family / "autoencoder")]
     if stage == "teacher":
-        words += ["--pixel-crop-px", "16", "--head-channels", "8"]
+        words += ["--pixel-crop-px", "16", "--head-channels", "8", "--whitening-crops", "4"]
     if stage in ("adc", "pix"):
-        words += ["--teacher", str(family / "gendr"), "--head-channels", "8", "--fit-crops", "4"]
+        words += [
+            "--teacher",
+            str(family / "gendr"),
+            "--head-channels",
+            "8",
+            "--fit-crops",
+            "4",
+            "--whitening-crops",
+            "4",
+        ]
     if stage == "pix":
         words += ["--adc", str(family / "gendr-adc"), "--finish-crops", "4"]
     return words
@@ -87,7 +96,7 @@ def start_stage(words: list[str], *, plain_descent: bool = False, **variables: s
     `plain_descent` puts gradient descent in the place of AdamW, so that weights show gradients as they are.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.__main__", "training.adc", "training.pix"])
+    context.set_forkserver_preload(["training.__main__", "training.stages.adc", "training.stages.pix"])
     os.environ["PYTHONPATH"] = str(ROOT)  # read when the server starts
     process = context.Process(target=_run_stage, args=(words, plain_descent, variables))
     process.start()

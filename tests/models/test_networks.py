@@ -154,3 +154,16 @@ def test_initial_prompts_are_seeded_and_unlike() -> None:
     assert torch.equal(prompts, initial_prompts(TINY))
     assert not torch.equal(prompts, initial_prompts(TINY, seed=1))
     assert not torch.equal(prompts[0], prompts[1])
+
+
+@pytest.mark.parametrize("form", ["epsilon", "v"])
+def test_the_step_is_read_with_a_level_of_its_own(form: str) -> None:
+    """GenDR's paper takes one half, whatever timestep the UNet is told."""
+    unet = build_unet(TINY, 4, 4).eval()
+    z, prompt = torch.randn(2, 4, 8, 8), torch.randn(1, 3, 16)
+    output = unet(z, 300, prompt.expand(2, -1, -1)).sample
+    expected = (z - 0.6 * output) / 0.8 if form == "epsilon" else 0.8 * z - 0.6 * output
+    torch.testing.assert_close(predict(unet, z, prompt, timestep=300, form=form, alpha_bar=0.64), expected)
+    alpha, sigma = signal_and_noise(300)
+    expected = (z - sigma * output) / alpha if form == "epsilon" else alpha * z - sigma * output
+    torch.testing.assert_close(predict(unet, z, prompt, timestep=300, form=form), expected)

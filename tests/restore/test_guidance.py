@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gendrpix.restore.guidance import Branches, crop, mix, pad, predict_branches, predict_plain_branches
-from gendrpix.settings.checks import check_offset
+from gendrpix.settings.checks import checked_offset
 
 offsets = st.tuples(st.integers(0, 7), st.integers(0, 7))
 PROMPTS = torch.tensor([[[2.0]], [[-1.0]]])
@@ -85,4 +85,4 @@ def test_the_papers_offsets_are_the_defaults() -> None:
     x = torch.randn(1, 3, 8, 8)
     explicit = predict_branches(grid_network, x, PROMPTS, pos_pad=(4, 4), neg_pad=(3, 3))
     assert all(torch.equal(a, b) for a, b in zip(predict_branches(grid_network, x, PROMPTS), explicit, strict=True))
-    assert check_offset((4, 3)) == (4, 3)
+    assert checked_offset("offset", [4, 3]) == (4, 3)

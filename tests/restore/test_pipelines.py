@@ -103,7 +103,7 @@ def test_restorers_agree_with_their_equations(name: str, size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize(("pos", "neg"), [((4, 4), (3, 3)), ((0, 7), (5, 1)), ((2, 2), (2, 2))])
-@pytest.mark.parametrize("omega", [-0.5, 1.0, 2.5])
+@pytest.mark.parametrize("omega", [0.5, 1.0, 2.5])
 def test_padcfg_agrees_with_its_equation(omega: float, pos: tuple[int, int], neg: tuple[int, int]) -> None:
     pipeline = tiny_pipeline("gendr-pix")
     picture = Picture(color=random_pixels(13, 21))
@@ -128,7 +128,7 @@ def test_equal_pads_and_embeddings_are_one_pass() -> None:
     pipeline = tiny_pipeline("gendr-pix")
     pipeline.prompts = pipeline.prompts[:1].repeat(2, 1, 1)
     x = random_pixels()
-    for omega in (-1.0, 0.5, 3.0):
+    for omega in (0.0, 0.5, 3.0):
         mixed = pipeline(
             Picture(color=x), scale=1, guidance=omega, pos_pad=(2, 5), neg_pad=(2, 5), output_type="pt"
         ).images
@@ -342,6 +342,30 @@ def test_weights_saved_before_there_was_a_pattern_side_have_none(tmp_path: Path)
     assert saved.pop("pattern_tokens") == 0
     index.write_text(json.dumps(saved))
     assert load_restorer("gendr-pix", tmp_path).config.pattern_tokens == 0
+
+
+def test_a_level_and_offsets_of_the_weights_own_are_kept(tmp_path: Path) -> None:
+    plain = tiny_pipeline("gendr", form="epsilon")
+    options = {"prompts": plain.prompts, "form": "epsilon", "model": plain.config.model}
+    own = PIPELINES["gendr"](unet=plain.unet, vae=plain.vae, alpha_bar=0.5, pos_pad=(1, 2), neg_pad=(0, 7), **options)
+    own.save_pretrained(tmp_path)
+    loaded = load_restorer("gendr", tmp_path)
+    assert (loaded.alpha_bar, loaded.pos_pad, loaded.neg_pad) == (0.5, (1, 2), (0, 7))
+    assert (plain.alpha_bar, plain.pos_pad, plain.neg_pad) == (None, (4, 4), (3, 3))
+    x = random_pixels(32, 40)
+    assert torch.allclose(loaded.restore(x), own.restore(x), atol=1e-5)
+    assert not torch.allclose(plain.restore(x), own.restore(x), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("alpha_bar", 1.5), ("alpha_bar", "x"), ("neg_pad", [8, 0]), ("pos_pad", 4)]
+)
+def test_settings_of_the_weights_own_are_checked(tmp_path: Path, name: str, value: object) -> None:
+    tiny_pipeline("gendr-pix").save_pretrained(tmp_path)
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), name: value}))
+    with pytest.raises(ValueError, match=f"no proper {name}"):
+        load_restorer("gendr-pix", tmp_path)
 
 
 def test_a_folder_without_prompts_is_no_restorer(tmp_path: Path) -> None:

@@ -267,7 +267,10 @@ def count(pattern: str) -> list[str]:
 def test_each_check_and_the_writer_stand_once() -> None:
     assert len(count(r"checked_number\(\"scale\"")) == 1
     assert len(count(r"checked_number\(\"guidance\"")) == 1
-    assert count(r"(<=? *(self\.|settings\.|options\.)?(scale|omega|guidance)\b|\b(scale|omega|guidance) *[<>](?! 0 or))") == []
+    assert (
+        count(r"(<=? *(self\.|settings\.|options\.)?(scale|omega|guidance)\b|\b(scale|omega|guidance) *[<>](?! 0 or))")
+        == []
+    )
     assert len(count(r"\"weights_sha256\": (?!None)")) == 1, "one writer of recipes"
     assert {line.split(":")[0] for line in count(r"(?<!def )\bcorrect_color\(")} == {"gendrpix/restore/restorer.py"}
     assert {line.split(":")[0] for line in count(r"(?<!def )\brestore_within\(")} == {"gendrpix/restore/restorer.py"}

@@ -150,6 +150,7 @@ def test_a_discriminator_on_the_starts_features(
         ["--backbone", "gendr", "--no-randpad", "--perceptual-zoom", "0.5", "1.0", "--padded-probability", "1"],
         ["--perceptual", "none", "--mfs-weight", "0", "--real", "teacher"],
         ["--distill-weight", "0", "--loop.ema-decay", "0"],
+        ["--mfs-sided", "above", "--harmonics-weight", "1", "--shift-weight", "1", "--loop.mixed-precision", "bf16"],
         ["--loop.gradient-checkpointing", "--loop.mixed-precision", "bf16"],
     ],
     ids=lambda options: " ".join(options),
@@ -178,18 +179,20 @@ def test_what_the_negative_embedding_learns(tmp_path: Path, monkeypatch: pytest.
         judged.append((y.detach(), target))
         return (y - target).square().mean()
 
-    monkeypatch.setattr("training.pix.l1_loss", l1)
-    monkeypatch.setattr("training.pix.build_perceptual_loss", lambda *_: perceptual)
+    monkeypatch.setattr("training.stages.pix.l1_loss", l1)
+    monkeypatch.setattr("training.stages.pix.build_perceptual_loss", lambda *_: perceptual)
     family, photos = save_tiny_family(tmp_path / "family"), make_photos(tmp_path / "photos", side=64)
     for run, share, kind in (("none", "0", "input"), ("input", "0.999", "input"), ("truth", "0.999", "truth")):
         words = stage_words("pix", family, photos, tmp_path / run, steps=1)
-        words += ["--start", str(family / "gendr-pix"), "--backbone", "none", "--distill-weight", "0"]
+        words += ["--start", str(family / "gendr-pix"), "--backbone", "none", "--distill-weight", "1"]
         words += ["--data.negative-probability", share, "--negative-target", kind, "--no-randpad"]
         assert main([*words, "--finish-crops", "0", "--padded-probability", "0", "--real", "truth"]) == 0
     truths, inputs, again = targets[1::2]
     assert torch.equal(truths, again) and (truths - inputs).abs().mean() > 0.01
     differences = [(y - target).abs().max() for y, target in judged]
     assert differences[0] > 0 and differences[1] > 0 and differences[2] == 0
+    taught, taught_input, taught_truth = targets[::2]  # the distance to the teacher's picture
+    assert not torch.equal(taught, truths) and torch.equal(taught_input, inputs) and torch.equal(taught_truth, truths)
 
 
 @pytest.mark.usefixtures("tiny")

@@ -74,6 +74,6 @@ def test_the_log_names_nobody() -> None:
     for formatter in (JsonFormatter(), PlainFormatter()):
         line = formatter.format(record)
         assert "ann" not in line and "Rome" not in line and "\n" not in line
-        assert "FileNotFoundError at test_serving.py:" in line and "failed after 3 tries" in line and "1.5" in line
+        assert "FileNotFoundError at test_serve.py:" in line and "failed after 3 tries" in line and "1.5" in line
     fields = json.loads(JsonFormatter().format(record))
     assert set(fields) == {"time", "level", "logger", "message", "seconds", "error"}

@@ -54,7 +54,7 @@ from gendrpix.restore.cache import RestorerCache
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.restore.restorer import OneStepRestorer, Result, dtype_name, enlarged_alpha
 from gendrpix.settings.options import Bench
-from gendrpix.weights.load import find_restorer_folder
+from gendrpix.weights.load import find_restorer_folder, own_offsets
 from gendrpix.weights.verify import digest_weights
 
 __all__ = [
@@ -123,6 +123,7 @@ __all__ = [
     "open_hashed",
     "open_picture",
     "output_size",
+    "own_offsets",
     "pack",
     "pick_device",
     "pick_dtype",

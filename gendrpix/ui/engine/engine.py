@@ -243,8 +243,9 @@ class Engine:
         """The result of the job's one restorer and its picture, neither timed nor scored. `stop` ends it."""
         [name] = job.names
         with self.turn(stop):
-            result = self.pipeline(name).run(job.picture.color, job.settings.for_choice(name)).on_cpu()
-        return result, core.to_pil(result.pixels, core.enlarged_alpha(job.picture, result.pixels))
+            settings, grey = job.settings.for_choice(name), job.picture.grey
+            result = self.pipeline(name).run(job.picture.color, settings, grey=grey).on_cpu()
+        return result, core.to_pil(result.pixels, core.enlarged_alpha(job.picture, result.pixels), grey)
 
     # What computes, as functions that ZeroGPU may run in a process of its own.
 
@@ -260,8 +261,8 @@ class Engine:
             quickest_first=job.quickest_first,
         )
 
-    def _run(self, name: str, pixels: Tensor, settings: RestoreSettings) -> Result:
-        return self._load_pipeline(name).run(pixels, settings).on_cpu()
+    def _run(self, name: str, pixels: Tensor, settings: RestoreSettings, grey: Sequence[bool] | bool) -> Result:
+        return self._load_pipeline(name).run(pixels, settings, grey=grey).on_cpu()
 
     def _run_branch(self, name: str, pixels: Tensor, offsets: Sequence[Offset | None], positive: bool) -> Tensor:
         pipeline = self._load_pipeline(name)

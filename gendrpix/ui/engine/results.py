@@ -101,7 +101,8 @@ def save_16_bits(
     result: Result, source: Picture, folder: Path, stem: str, name: str, metadata: Mapping[str, str] | None = None
 ) -> Path:
     """Write a fresh result as PNG with 16 bits a channel, with the alpha of what it was restored from."""
-    picture = core.Picture(color=result.pixels, alpha=core.enlarged_alpha(source, result.pixels))
+    alpha = core.enlarged_alpha(source, result.pixels)
+    picture = core.Picture(color=result.pixels, alpha=alpha, grey=source.grey)
     return core.save_png(picture, folder / file_name(stem, f"{name}_16bit"), metadata=metadata, bits=16)
 
 

@@ -59,7 +59,7 @@ def megapixels_of(height: int, width: int, scale: float) -> float:
     return height * width * scale**2 / 1e6
 
 
-def restoring_s(name: str, pixels: Tensor, settings: RestoreSettings) -> int:
+def restoring_s(name: str, pixels: Tensor, settings: RestoreSettings, *_: Any) -> int:
     """Seconds for one run of a restorer."""
     height, width = pixels.shape[-2:]
     passes = 1 if settings.guidance is None else 2
@@ -89,9 +89,9 @@ class GpuPipeline:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def run(self, pixels: Tensor, settings: RestoreSettings) -> Result:
+    def run(self, pixels: Tensor, settings: RestoreSettings, *, grey: Sequence[bool] | bool = False) -> Result:
         """`OneStepRestorer.run`, on the CPU on both sides."""
-        result: Result = self._call(self.restorer.name, pixels, settings)
+        result: Result = self._call(self.restorer.name, pixels, settings, grey)
         return result
 
     def restore_branch(self, pixels: Tensor, offsets: Sequence[Offset | None], *, positive: bool) -> Tensor:

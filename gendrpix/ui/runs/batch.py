@@ -96,7 +96,8 @@ class Batch:
         """Restore what is not there yet, each picture while no other visitor's computation runs. `stop` ends it."""
         news: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
         self.outcomes = {task: one for task, one in self.outcomes.items() if one.status != "failed"}
-        settings = settings.resolved(dtype=core.dtype_name(engine.dtype))
+        own = core.own_offsets(core.find_restorer_folder(settings.restorer, engine.weights))
+        settings = settings.resolved(**own, dtype=core.dtype_name(engine.dtype))
         digest = engine.digest(settings.restorer)
 
         def recipe(input_sha256: str) -> dict[str, Any]:

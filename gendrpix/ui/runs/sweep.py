@@ -66,7 +66,7 @@ class Workspace:
 
     def result(self, settings: RestoreSettings) -> Tensor:
         """(1, 3, H, W) in [-1, 1], guided as the settings say; without guidance it is the unpadded positive branch."""
-        settings = settings.resolved()
+        settings = self.bank.pipeline.resolve(settings)
         return self.bank.mixed(*settings.pads, 1.0 if settings.guidance is None else settings.guidance)
 
 
@@ -94,7 +94,8 @@ class Workspaces:
         side = max(1, int(region.side_px // region.scale))
         box = core.place_box(picture.width, picture.height, across=region.across, down=region.down, side_px=side)
         pipeline = self.engine.pipeline("gendr-pix")
-        return Workspace(bank=core.BranchBank(pipeline, pipeline.prepare(core.cut(picture, box), region.scale)))
+        pixels = pipeline.prepare(core.cut(picture, box), region.scale)
+        return Workspace(bank=core.BranchBank(pipeline, pixels, grey=picture.grey))
 
     def sweep(self, space: Workspace, key: SweepKey, stop: CancelToken | None = None) -> Iterator[int]:
         """Score the offsets that are not known yet, into `space.sweeps[key]`; the number known after each.

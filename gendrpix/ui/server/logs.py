@@ -57,7 +57,7 @@ def has_error(record: logging.LogRecord) -> bool:
 
 
 def failure_line(error: object) -> str:
-    """ "KeyError at engine.py:120 prepare < compare_tab.py:241 _run": the innermost line first, no messages."""
+    """ "KeyError at engine.py:120 prepare < tab.py:241 _run": the innermost line first, no messages."""
     assert isinstance(error, tuple)
     kind, _, trace = error
     frames = traceback.extract_tb(trace)[::-1][:SHOWN_FRAMES]

@@ -137,7 +137,7 @@ def check_files(value: Any) -> None:
             if isinstance(path, str):
                 meta = item.get("meta")
                 marked = isinstance(meta, dict) and meta.get("_type") == "gradio.FileData"
-                address = PROTOCOL.match(path.strip()) and "/gradio_api/file=" not in path  # those: hardening.py
+                address = PROTOCOL.match(path.strip()) and "/gradio_api/file=" not in path  # those: gradio_patches.py
                 if not marked or address:
                     raise Refusal(400, "file", "Upload the picture itself; addresses and other files are not read.")
 

@@ -136,7 +136,7 @@ class Tuning:
             }
 
     def _figures(self, start: Any, result: Any, guidance: RestoreSettings) -> str:
-        said = []
+        said, cautions = [], []
         for metric in ("grid", "piqe"):
             spec = core.METRICS[metric]
             if min(result.shape[-2:]) < spec.min_px:
@@ -144,8 +144,10 @@ class Tuning:
             before, after = (self.spaces.measure(x, metric) for x in (start, result))
             unit = f" {spec.unit}" if spec.unit else ""
             said.append(f"{spec.label} **{core.figure_text(after)}{unit}** (input {core.figure_text(before)}{unit})")
+            cautions.append(spec.caution)
         height, width = result.shape[-2:]
-        return f"{width} × {height} pixels. " + (", ".join(said) + ". Lower is better." if said else "")
+        sentences = [f"{width} × {height} pixels.", *([", ".join(said) + ".", "Lower is better."] if said else [])]
+        return " ".join([*sentences, *filter(None, cautions)])
 
     def _crops(self, space: Workspace, guidance: RestoreSettings, swept: Swept | None) -> Image:
         named = {f"Chosen {short(guidance)}": guidance}

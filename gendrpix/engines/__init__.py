@@ -1,0 +1,1 @@
+"""Restorers as files for other runtimes: ONNX, OpenVINO and ncnn."""

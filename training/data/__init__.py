@@ -1,0 +1,1 @@
+"""Photos, degraded crops of them, and their order."""

@@ -1,0 +1,1 @@
+"""Restorers compared on sets of pictures: scores, intervals, tables, figures."""

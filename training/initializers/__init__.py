@@ -1,0 +1,1 @@
+"""First weights for a stage's network, computed and not trained."""

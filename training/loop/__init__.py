@@ -1,0 +1,1 @@
+"""What every stage's loop stands on: checkpoints, average, validation, export."""

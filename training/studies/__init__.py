@@ -1,0 +1,1 @@
+"""Several evaluations or training runs together."""

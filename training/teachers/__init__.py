@@ -1,0 +1,1 @@
+"""Pixel teachers: networks whose pictures a student learns from, computed once and kept."""
