@@ -68,7 +68,7 @@ class TestInt8:
     @pytest.fixture(scope="class")
     def int8(self, tmp_path_factory: pytest.TempPathFactory) -> Runner:
         pytest.importorskip("nncf", reason="the package nncf is not installed")
-        dark = [torch.rand(1, 3, 24, 24) * 0.6 for _ in range(3)]
+        dark = [torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(n)) * 0.6 for n in range(3)]
         files = build_openvino(seeded_restorer(seeded_pipeline()), {}, dark)
         assert b"FakeQuantize" in files[0] or b'element_type="i8"' in files[0]
         return opened(tmp_path_factory.mktemp("int8"), files)
