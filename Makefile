@@ -1,21 +1,29 @@
 # make app    create .venv, install what the app needs, start the page
 # make test   the same environment and the test requirements, then lint, types, tests
+# make check  lint, types and the fast tests: those of one package each, without a browser or a server
 # make space  what a Hugging Face Space needs, assembled in build/space and checked
+# make baselines  networks of others: spandrel and ncnn, and Real-ESRGAN's weights in the user's cache
 # make lock   pin what requirements.txt allows, with hashes, for deployment on Linux with Python 3.11
 # Another interpreter: make app PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FAST := tests/comparison tests/image tests/metrics tests/models tests/report tests/settings tests/test_files.py \
+	tests/test_pace.py tests/training/evaluation tests/training/losses tests/weights
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: app test lint types unit space install install-test lock clean
+.PHONY: app test lint types unit check space baselines install install-test lock clean
 
 app: install
 	$(BIN)/python app.py
 
 test: install-test
 	@$(MAKE) --no-print-directory lint types unit
+
+check: install-test
+	@$(MAKE) --no-print-directory lint types
+	$(BIN)/pytest $(FAST) -m "not browser and not deadline and not gpu"
 
 lint: install-test
 	$(BIN)/ruff check .
@@ -31,6 +39,11 @@ unit: install-test
 space: install
 	rm -rf build/space
 	$(BIN)/python deploy/space.py build/space
+
+# GENDRPIX_BASELINES=FOLDER puts the weights elsewhere.
+baselines: install
+	$(PIP) -r requirements-peers.txt
+	$(BIN)/python -m gendrpix.baselines.install
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test

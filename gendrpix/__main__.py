@@ -1,4 +1,4 @@
-"""The command line: `python -m gendrpix restore | compare | bench | export | info`.
+"""The command line: `python -m gendrpix restore | compare | bench | export | import | info`.
 
 Libraries that take seconds to load are imported by the commands that need them, so that --help answers at once.
 Results go to standard output, sentences about what went wrong to standard error. Exit codes: 0 all done, 1 some
@@ -15,9 +15,10 @@ from gendrpix.cli.bench import bench, info
 from gendrpix.cli.compare import compare
 from gendrpix.cli.console import say
 from gendrpix.cli.export import export
+from gendrpix.cli.importer import import_system
 from gendrpix.cli.restore import restore
 from gendrpix.errors import quiet_about_pipes, sentence
-from gendrpix.settings.options import Bench, Compare, Export, Restore, parse
+from gendrpix.settings.options import Bench, Compare, Export, Import, Restore, parse
 
 
 @quiet_about_pipes
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return bench(command)
         if isinstance(command, Export):
             return export(command)
+        if isinstance(command, Import):
+            return import_system(command)
         return info(command)
     except KeyboardInterrupt:
         say("interrupted.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -165,6 +166,22 @@ _SD21 = ModelSpec(
     forms=MappingProxyType({"gendr": "epsilon", "gendr-adc": "direct", "gendr-pix": "residual"}),
 )
 
+_SD21_VAE4 = dataclasses.replace(
+    _SD21,
+    name="sd21-vae4",
+    autoencoder=MappingProxyType(
+        {
+            **_SD21.autoencoder,
+            "latent_channels": 4,
+            "block_out_channels": (128, 256, 512, 512),
+            "scaling_factor": 0.18215,
+        }
+    ),
+    latent_channels=4,
+    timestep=999,
+)
+"""Stable Diffusion 2.1 with its own autoencoder: published one-step systems that were imported."""
+
 _MINI = ModelSpec(
     name="mini",
     unet=MappingProxyType(
@@ -207,7 +224,7 @@ _MINI = ModelSpec(
     forms=MappingProxyType({"gendr": "direct", "gendr-adc": "direct", "gendr-pix": "residual"}),
 )
 
-MODEL_SPECS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (_SD21, _MINI)})
+MODEL_SPECS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (_SD21, _SD21_VAE4, _MINI)})
 
 
 def find_model(name: str) -> ModelSpec:

@@ -183,7 +183,7 @@ class BaseConfig(StageConfig):
     """A text-to-image UNet turned into a 16-channel-latent one: new ends, then the ordinary denoising objective."""
 
     source: str = ""
-    """Folder or hub id of a Stable Diffusion 2.1 in diffusers' layout (`training.stages.base.MIRRORS` names some).
+    """Folder or hub id of a Stable Diffusion 2.1 in diffusers' layout (`gendrpix.weights.source.MIRRORS` names some).
     Empty: random weights of the model family's geometry, and seeded prompt embeddings."""
     autoencoder: str = ""
     """Folder or hub id of the autoencoder whose latents are learnt."""

@@ -12,12 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from gendrpix.models.networks import build_unet, predict
+from gendrpix.models.networks import build_autoencoder, build_unet, predict
 from gendrpix.specs import MODEL_SPECS
 
 BASELINE_SCALE = 4
@@ -72,16 +71,9 @@ class OneStepDiffusion(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unet = build_unet(MODEL_SPECS["sd21"], 4, 4)
-        self.vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=512,
-        )
-        spec = MODEL_SPECS["sd21"]
+        spec = MODEL_SPECS["sd21-vae4"]
+        self.unet = build_unet(spec, spec.latent_channels, spec.latent_channels)
+        self.vae = build_autoencoder(spec)
         self.prompt = nn.Parameter(torch.zeros(1, spec.prompt_tokens, spec.prompt_channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +82,7 @@ class OneStepDiffusion(nn.Module):
         pixels = F.interpolate(x.float(), size=(height, width), mode="bicubic").to(x.dtype) * 2 - 1
         scale = self.vae.config.scaling_factor
         latent = self.vae.encode(pixels).latent_dist.mode() * scale
-        restored = predict(self.unet, latent, self.prompt, timestep=999, form="epsilon")
+        restored = predict(self.unet, latent, self.prompt, timestep=MODEL_SPECS["sd21-vae4"].timestep, form="epsilon")
         decoded: Tensor = self.vae.decode(restored / scale).sample
         return (decoded / 2 + 0.5).clamp(0, 1)
 

@@ -17,7 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gendrpix.baselines.ncnn_files import Layer, read_layers
+from gendrpix.baselines.restorer import TILE_PX
+from gendrpix.weights.verify import WeightsError, read_shapes
 
+MAX_FILE_BYTES = 8_000_000_000
+MAX_TENSORS = 20_000
+"""Most tensors in a file, and the largest number in a name."""
 SUFFIXES = (".safetensors", ".pth")
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
 """Keys under which files keep the weights; the first one found counts."""
@@ -26,8 +31,11 @@ WRAPPERS = ("params_ema", "params", "state_dict", "model")
 class TorchNetwork:
     """A network that spandrel knows, RGB in, RGB out.
 
-    scale: how many times it enlarges; architecture: spandrel's name for it.
+    scale: how many times it enlarges; architecture: spandrel's name for it. Tiles are used where spandrel says that
+    the network takes them well.
     """
+
+    licence = ""
 
     def __init__(self, state: Mapping[str, Tensor], name: str, device: torch.device, dtype: torch.dtype) -> None:
         """Build it from its weights. Raises ValueError where they fit no architecture, or spandrel is missing."""
@@ -51,18 +59,20 @@ class TorchNetwork:
             raise ValueError(f"{name} is no network from one RGB picture to one; expected a restoration network.")
         self.scale: int = found.scale
         self.architecture: str = found.architecture.name
-        self._network, self._device, self._dtype = found.to(device, dtype).eval(), device, dtype
+        self.tile_px = TILE_PX if found.tiling == spandrel.ModelTiling.SUPPORTED else None
+        if dtype == torch.float16 and not found.supports_half:
+            dtype = torch.float32
+        self._network, self.device, self.dtype = found.to(device, dtype).eval(), device, dtype
+        self.resident_bytes = sum(one.numel() * one.element_size() for one in found.model.state_dict().values())
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) float in [-1, 1] => (B, 3, s H, s W) float32 in [-1, 1], clamped; s is `scale`."""
-        result: Tensor = self._network((pixels.to(self._device, self._dtype) + 1) / 2)
+        result: Tensor = self._network((pixels.to(self.device, self.dtype) + 1) / 2)
         return (result.float() * 2 - 1).clamp(-1, 1)
 
 
-def open_torch_network(
-    file: Path, device: torch.device | None = None, dtype: torch.dtype = torch.float32
-) -> TorchNetwork:
+def open_network(file: Path, device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> TorchNetwork:
     """The network of a .safetensors, .pth or ncnn .param file. Raises ValueError in a sentence where it cannot be."""
     state = state_of_layers(read_layers(file), file.name) if file.suffix == ".param" else read_state(file)
     return TorchNetwork(state, file.name, device or torch.device("cpu"), dtype)
@@ -72,10 +82,16 @@ def read_state(file: Path) -> dict[str, Tensor]:
     """The weights in a .safetensors or .pth file; of the latter nothing but numbers is read."""
     if file.suffix not in SUFFIXES:
         raise ValueError(f"{file.name} is no file of weights that can be read; expected {' or '.join(SUFFIXES)}.")
+    if not file.is_file() or file.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{file} is missing or larger than {MAX_FILE_BYTES:,} bytes; pass a file of weights.")
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
-        found: Any = torch.load(file, map_location="cpu", weights_only=True)
+            read_shapes(file)
+            found: Any = load_file(file)
+        else:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{file} cannot be read ({error}).") from error
     except Exception as error:  # torch raises many kinds for a damaged or hostile file
@@ -89,7 +105,22 @@ def read_state(file: Path) -> dict[str, Tensor]:
             break
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{file.name} holds no table of weights; expected the weights of a network.")
+    check_names_and_sizes(file, found)
     return dict(found)
+
+
+def check_names_and_sizes(file: Path, state: Mapping[Any, Tensor]) -> None:
+    """Raise ValueError for a table from which a network out of all proportion to its file would be built.
+
+    spandrel derives the count of layers from the numbers in the names, and widths from the shapes; a tensor in a .pth
+    file may announce more numbers than the file has.
+    """
+    numbers = [int(part[:9]) for name in state for part in str(name).split(".") if part.isdecimal()]
+    if len(state) > MAX_TENSORS or max(numbers, default=0) > MAX_TENSORS or not all(isinstance(n, str) for n in state):
+        raise ValueError(f"{file.name} has names of weights that no network has; it is not loaded.")
+    total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if total > 2 * file.stat().st_size:
+        raise ValueError(f"{file.name} announces {total:,} bytes of weights and is smaller; it is not loaded.")
 
 
 def state_of_layers(layers: Sequence[Layer], name: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gendrpix.cli.console import check_free, quiet_libraries, say_notes
+from gendrpix.cli.console import check_free, quiet_libraries, say, say_notes
 from gendrpix.jobs.calls import dtype_of
 from gendrpix.settings.options import Compare, check_common
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def compare(options: Compare) -> int:
     """Restore one picture with every restorer, save each result as it ends, then the reports."""
+    from gendrpix.baselines.find import open_baselines
     from gendrpix.comparison.comparison import INPUT, input_record
     from gendrpix.comparison.comparison import compare as run_comparison
     from gendrpix.comparison.report import to_table, write_csv, write_json
@@ -28,6 +29,7 @@ def compare(options: Compare) -> int:
     from gendrpix.restore.pipelines import enlarged_alpha
     from gendrpix.settings.recipe import describe_recipe, pick_scale, png_entries
     from gendrpix.settings.restoration import CompareSettings, order_choices
+    from gendrpix.specs import CHOICE_LABELS
 
     check_common(options)
     picture = open_picture(options.input)
@@ -46,7 +48,12 @@ def compare(options: Compare) -> int:
         repeats=options.repeats,
     )
     choices = order_choices(options.restorers, settings)
-    files = {name: options.output / result_name(options.input, name) for name in (INPUT, *choices)}
+    baselines = open_baselines(options.baselines, pick_device(options.device), taken=(INPUT, *CHOICE_LABELS))
+    for baseline in baselines:
+        say(f"{baseline.label}: licence {baseline.licence}; SHA-256 {baseline.digest[:12]}.")
+    digests = {baseline.name: baseline.digest for baseline in baselines}
+    names = (INPUT, *choices, *(baseline.name for baseline in baselines))
+    files = {name: options.output / result_name(options.input, name) for name in names}
     reports = {writer: options.output / f"report.{kind}" for writer, kind in ((write_csv, "csv"), (write_json, "json"))}
     check_free((*files.values(), *reports.values()), options.overwrite)
     with quiet_libraries():
@@ -57,12 +64,16 @@ def compare(options: Compare) -> int:
         records: list[Record] = []
         first = input_record(picture, settings, scorer, truth)
         load_all(cache, choices)
-        for record in chain([first], run_comparison(picture, choices, settings, cache, scorer, truth)):
+        compared = run_comparison(picture, choices, settings, cache, scorer, truth, baselines=baselines)
+        for record in chain([first], compared):
             options.output.mkdir(parents=True, exist_ok=True)
             guidance = options.guidance if record.name == "gendr-pix" else None
             recipe = describe_recipe(options, record.name, guidance, dtype)
+            if record.name in digests:
+                recipe.update(weights=record.name, weights_sha256=digests[record.name], dtype=record.dtype)
             entries = png_entries(recipe)
-            result = Picture(color=record.pixels, alpha=enlarged_alpha(picture, record.pixels))
+            alpha = enlarged_alpha(picture, record.pixels)
+            result = Picture(color=record.pixels, alpha=alpha, grey=picture.grey)
             save_png(result, files[record.name], overwrite=options.overwrite, metadata=entries, bits=options.bits)
             records.append(record)
     for write, path in reports.items():

@@ -8,22 +8,25 @@ from dataclasses import dataclass, field, replace
 import PIL.Image
 from torch import Tensor
 
+from gendrpix.baselines.restorer import ImageRestorer, Restoration
 from gendrpix.devices import describe_device
-from gendrpix.image.color_fix import correct_color
+from gendrpix.image.color_fix import correct_color, without_chroma
 from gendrpix.image.picture import Limits, Picture
 from gendrpix.image.read import open_picture
 from gendrpix.image.resize import check_output_size, output_size, resize
+from gendrpix.image.transparency import flattened
 from gendrpix.image.write import to_pil
 from gendrpix.metrics.profiling import Peak, measure_peak, timed
 from gendrpix.metrics.scorer import Scorer, Scores
 from gendrpix.restore.guidance import Branches
 from gendrpix.restore.memory import weight_bytes
 from gendrpix.restore.pipelines import RestorerPipeline, enlarged_alpha
-from gendrpix.restore.planner import Fitted, restore_within
+from gendrpix.restore.planner import restore_within
 from gendrpix.settings.restoration import CompareSettings, order_choices
 from gendrpix.specs import (
     CHOICE_LABELS,
 )
+from gendrpix.weights.verify import digest_weights, stated_licence
 
 INPUT = "input"
 INPUT_LABEL = "Input (bicubic)"
@@ -36,7 +39,7 @@ class Record:
     """One restorer's result on one picture, and what it took."""
 
     name: str
-    """A key of `specs.CHOICE_LABELS`, or "input" for the resized photo."""
+    """A key of `specs.CHOICE_LABELS`, "input" for the resized photo, or the name of a network of others."""
     label: str
     image: PIL.Image.Image
     """What a user sees and saves: RGB, or RGBA where the photo has an alpha."""
@@ -73,19 +76,22 @@ def compare(
     truth: Picture | None = None,
     *,
     quickest_first: bool = False,
+    baselines: Sequence[ImageRestorer] = (),
 ) -> Iterator[Record]:
     """Restore `picture` with each choice and yield its record as soon as it is complete, GenDR first.
 
     choices: keys of `specs.CHOICE_LABELS`. pipelines: gives the pipeline of a choice, a `RestorerCache` for
     instance. truth: the picture as it should be, of the result's size. quickest_first: in the other order, so that
-    something can be seen soon; the ratios are then missing until `relative_to_gendr`.
+    something can be seen soon; the ratios are then missing until `relative_to_gendr`. baselines: networks of others,
+    restored after the choices.
     Raises ValueError at once for unknown choices, a result beyond the limits or a truth of another size.
     """
     ordered = order_choices(choices, settings)
     height, width = output_size(picture.height, picture.width, settings.scale)
     check_output_size(height, width)
     check_truth(truth, width, height)
-    return _records(picture, ordered[::-1] if quickest_first else ordered, settings, pipelines, scorer, truth)
+    names = ordered[::-1] if quickest_first else ordered
+    return _records(picture, names, settings, pipelines, scorer, truth, baselines)
 
 
 def _records(
@@ -95,6 +101,7 @@ def _records(
     pipelines: Callable[[str], RestorerPipeline],
     scorer: Scorer,
     truth: Picture | None,
+    baselines: Sequence[ImageRestorer],
 ) -> Iterator[Record]:
     reference_s: float | None = None
     for choice in choices:
@@ -102,6 +109,8 @@ def _records(
         if choice == "gendr":
             reference_s = record.seconds
         yield record
+    for baseline in baselines:
+        yield run_restorer(picture, baseline, settings, scorer, truth, reference_s)
 
 
 def relative_to_gendr(records: Sequence[Record]) -> list[Record]:
@@ -123,16 +132,83 @@ def run_choice(
     truth: Picture | None = None,
     reference_s: float | None = None,
 ) -> Record:
+    """The record of one of our restorers, see `run_restorer`. The ratio of GenDR itself is 1."""
+    own = OwnRestorer(pipeline, choice)
+    record = run_restorer(picture, own, settings, scorer, truth, reference_s)
+    return replace(record, ratio=1.0) if choice == "gendr" else record
+
+
+def run_restorer(
+    picture: Picture,
+    restorer: ImageRestorer,
+    settings: CompareSettings,
+    scorer: Scorer,
+    truth: Picture | None = None,
+    reference_s: float | None = None,
+) -> Record:
     """One record: warm-up and timed runs under one memory measurement, then the metrics, which are not timed.
 
-    reference_s: GenDR's seconds; the ratio of GenDR itself is 1.
+    reference_s: GenDR's seconds, for the ratio.
     """
-    guidance = settings.guidance if choice == "gendr-pix" else None
 
-    def restore_once() -> Fitted:
-        pixels = pipeline.prepare(picture, settings.scale)
+    def restore_once() -> Restoration:
+        return restorer.restore(restorer.prepare(picture, settings.scale), settings)
+
+    with measure_peak(restorer.device, resident_bytes=restorer.resident_bytes) as peak:
+        timing = timed(restore_once, restorer.device, warmup=settings.warmup, repeats=settings.repeats)
+    restored, notes, branches = timing.result
+    if picture.grey:
+        restored = without_chroma(restored)
+        branches = None if branches is None else Branches(*(without_chroma(branch) for branch in branches))
+    image = to_pil(restored, enlarged_alpha(picture, restored), picture.grey)
+    return Record(
+        name=restorer.name,
+        label=restorer.label,
+        image=image,
+        pixels=restored.float().cpu(),
+        branches=None if branches is None else Branches(*(branch.float().cpu() for branch in branches)),
+        seconds=timing.seconds,
+        all_seconds=timing.all_seconds,
+        ratio=None if reference_s is None else reference_s / timing.seconds,
+        peak=peak,
+        scores=score_image(image, scorer, truth),
+        device=describe_device(restorer.device),
+        dtype=str(restorer.dtype).removeprefix("torch."),
+        settings=settings,
+        notes=notes,
+    )
+
+
+class OwnRestorer:
+    """One of our restorers as an `ImageRestorer`."""
+
+    native_scale = 1
+
+    def __init__(self, pipeline: RestorerPipeline, choice: str) -> None:
+        """choice: a key of `specs.CHOICE_LABELS`."""
+        self.pipeline, self.name, self.label = pipeline, choice, CHOICE_LABELS[choice]
+        self.device, self.dtype = pipeline.device, pipeline.unet.dtype
+        self.resident_bytes = weight_bytes(pipeline)
+
+    @property
+    def licence(self) -> str:
+        """Licence that the card beside the weights states."""
+        return stated_licence(self.pipeline.folder)
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the weights' folder; empty for a pipeline that was not loaded from one."""
+        return "" if self.pipeline.folder is None else digest_weights(self.pipeline.folder)
+
+    def prepare(self, picture: Picture, scale: float) -> Tensor:
+        """See `ImageRestorer`."""
+        return self.pipeline.prepare(picture, scale)
+
+    def restore(self, pixels: Tensor, settings: CompareSettings) -> Restoration:
+        """See `ImageRestorer`."""
+        guidance = settings.guidance if self.name == "gendr-pix" else None
         fitted = restore_within(
-            pipeline,
+            self.pipeline,
             pixels,
             guidance,
             batched=settings.batched,
@@ -141,30 +217,7 @@ def run_choice(
             neg_pad=settings.neg_pad,
             plain_cfg=settings.plain_cfg,
         )
-        return fitted._replace(restored=correct_color(fitted.restored, pixels, settings.color_fix))
-
-    with measure_peak(pipeline.device, resident_bytes=weight_bytes(pipeline)) as peak:
-        timing = timed(restore_once, pipeline.device, warmup=settings.warmup, repeats=settings.repeats)
-    restored, branches, notes = timing.result
-    seconds = timing.seconds
-    reference_s = seconds if choice == "gendr" else reference_s
-    image = to_pil(restored, enlarged_alpha(picture, restored))
-    return Record(
-        name=choice,
-        label=CHOICE_LABELS[choice],
-        image=image,
-        pixels=restored.float().cpu(),
-        branches=None if branches is None else Branches(*(branch.float().cpu() for branch in branches)),
-        seconds=seconds,
-        all_seconds=timing.all_seconds,
-        ratio=None if reference_s is None else reference_s / seconds,
-        peak=peak,
-        scores=score_image(image, scorer, truth),
-        device=describe_device(pipeline.device),
-        dtype=str(pipeline.unet.dtype).removeprefix("torch."),
-        settings=settings,
-        notes=notes,
-    )
+        return Restoration(correct_color(fitted.restored, pixels, settings.color_fix), fitted.notes, fitted.branches)
 
 
 def input_record(picture: Picture, settings: CompareSettings, scorer: Scorer, truth: Picture | None = None) -> Record:
@@ -173,14 +226,20 @@ def input_record(picture: Picture, settings: CompareSettings, scorer: Scorer, tr
     check_output_size(height, width)
     check_truth(truth, width, height)
     pixels = resize(picture.color, height, width)
-    image = to_pil(pixels, enlarged_alpha(picture, pixels))
+    image = to_pil(pixels, enlarged_alpha(picture, pixels), picture.grey)
     scores = score_image(image, scorer, truth)
     return Record(name=INPUT, label=INPUT_LABEL, image=image, pixels=pixels, scores=scores, settings=settings)
 
 
 def score_image(image: PIL.Image.Image, scorer: Scorer, truth: Picture | None = None) -> Scores:
-    """The metrics of a picture as it is saved, in 8 bits; the alpha does not count."""
-    return scorer.score(open_picture(image, SCORED).color, None if truth is None else truth.color)
+    """The metrics of a picture as it is saved, in 8 bits.
+
+    Transparent parts are laid over mid-grey by the picture's alpha, else the truth's, in both: hidden colours do not
+    count.
+    """
+    result = open_picture(image, SCORED)
+    alpha = result.alpha if result.alpha is not None or truth is None else truth.alpha
+    return scorer.score(flattened(result.color, alpha), None if truth is None else flattened(truth.color, alpha))
 
 
 def check_truth(truth: Picture | None, width: int, height: int) -> None:

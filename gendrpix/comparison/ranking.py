@@ -25,6 +25,8 @@ POINTS = 400 / math.log(10)
 """Points of the logarithm of a strength, as in chess: 400 points are odds of 10 to 1."""
 ITERATIONS = 2000
 CLOSE = 1e-10
+FEWEST_VOTES = 5
+"""Comparisons of a player below which there is no interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,11 @@ class Rank:
     points: float
     """400 log10 of the strength; 0 is the mean of all."""
     error_points: float
-    """Half the width of the 95% interval, from the curvature of the likelihood."""
+    """Half the width of the 95% interval, from the curvature of the likelihood; NaN below `FEWEST_VOTES` votes.
+
+    Of two players with 5 to 20 votes it holds the true points in 91% of the cases or more, up to 400 points between
+    them. Above, it holds them less often: the virtual games draw the points of few votes together.
+    """
     wins: int
     losses: int
     ties: int
@@ -81,6 +87,7 @@ def rank(votes: Sequence[Vote]) -> list[Rank]:
     points = POINTS * np.log(strengths)
     points -= points.mean()
     errors = 1.96 * POINTS * standard_errors(games, strengths)
+    errors[games.sum(1) < FEWEST_VOTES] = math.nan
     ranks = [
         Rank(
             name=name,
@@ -133,7 +140,8 @@ def next_pair(names: Sequence[str], votes: Iterable[Vote], rng: random.Random) -
 
 def ranking_csv(ranks: Sequence[Rank]) -> str:
     """One line a player, unrounded."""
-    rows = [(i, r.name, r.points, r.error_points, r.wins, r.losses, r.ties) for i, r in enumerate(ranks, start=1)]
+    errors = ["" if math.isnan(r.error_points) else r.error_points for r in ranks]
+    rows = [(i, r.name, r.points, errors[i - 1], r.wins, r.losses, r.ties) for i, r in enumerate(ranks, start=1)]
     return to_csv(("place", "name", "points", "error_points_95", "wins", "losses", "ties"), rows)
 
 

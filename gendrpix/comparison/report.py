@@ -61,12 +61,10 @@ def shown_metrics(records: Sequence[Record]) -> list[MetricSpec]:
 
 
 def notes(records: Sequence[Record]) -> tuple[str, ...]:
-    """Why metrics are missing, each reason once; what the columns mean."""
+    """Why metrics are missing, each reason once; what metrics cannot see; what the columns mean."""
     reasons = dict.fromkeys(reason for record in records for reason in record.scores.missing.values())
     said = list(reasons)
-    shown = shown_metrics(records)
-    if "piqe" in {spec.name for spec in shown} and any("musiq" in record.scores.missing for record in records):
-        said.append("PIQE is shown, which needs no weights: lower is better.")
+    said.extend(spec.caution for spec in shown_metrics(records) if spec.caution)
     if any(record.ratio is not None for record in records):
         said.append("Speed is relative to GenDR in the same run.")
     methods = dict.fromkeys(record.peak.method for record in records if record.peak is not None)

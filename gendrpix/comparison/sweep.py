@@ -13,6 +13,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from gendrpix.image.color_fix import without_chroma
 from gendrpix.restore.guidance import Branches, mix
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.settings.checks import check_offset
@@ -44,14 +45,20 @@ class BranchBank:
     Beyond `budget_bytes` what was used longest ago is dropped, and predicted again if it is asked for.
     """
 
-    def __init__(self, pipeline: RestorerPipeline, pixels: Tensor, *, budget_bytes: int = BUDGET_BYTES) -> None:
-        """`pixels`: (1, 3, H, W) in [-1, 1] at the output size, as `pipeline.prepare` makes them."""
+    def __init__(
+        self, pipeline: RestorerPipeline, pixels: Tensor, *, grey: bool = False, budget_bytes: int = BUDGET_BYTES
+    ) -> None:
+        """`pixels`: (1, 3, H, W) in [-1, 1] at the output size, as `pipeline.prepare` makes them.
+
+        grey: the picture has no colour, and so the branches are kept without chroma.
+        """
         if not pipeline.restorer.guided:
             raise ValueError(f"Offsets are those of GenDR-Pix, not of {pipeline.restorer.label}; load gendr-pix.")
         if pixels.ndim != 4 or pixels.shape[0] != 1:
             raise ValueError(f"A bank is of one picture, (1, 3, H, W); got {tuple(pixels.shape)}.")
         self.pipeline = pipeline
         self.pixels = pixels
+        self.grey = grey
         self.budget_bytes = budget_bytes
         self.predicted = 0
         """Predictions made so far."""
@@ -70,6 +77,8 @@ class BranchBank:
                 check_offset(offset)
         if missing:
             predicted = self.pipeline.restore_branch(self.pixels, missing, positive=side == "positive")
+            if self.grey:
+                predicted = without_chroma(predicted)
             for offset, one in zip(missing, predicted.float().cpu().split(1), strict=True):
                 self._kept[side, offset] = one.clone()
             self.predicted += len(missing)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -31,6 +32,9 @@ class Branch(NamedTuple):
 
 class Level(nn.Module):
     """The blocks of one resolution, and the layer that leads to the next."""
+
+    resnets: nn.ModuleList
+    resize: nn.Module | None
 
     def __init__(self, resnets: list[Resnet], transformers: list[Transformer | None], resize: nn.Module | None) -> None:
         super().__init__()
@@ -75,7 +79,7 @@ class UNet(nn.Module):
         """One evaluation with the prompt of that row."""
         x = self.conv_in(x)
         skips = [x]
-        for level in self.down:
+        for level in cast("Iterable[Level]", self.down):
             for number in range(len(level.resnets)):
                 x = level.block(number, x, row)
                 skips.append(x)
@@ -85,7 +89,7 @@ class UNet(nn.Module):
         x = self.middle_first(x)
         for transformer, resnet in zip(self.middle_transformers, self.middle.resnets, strict=True):
             x = resnet(transformer(x, row))
-        for level in self.up:
+        for level in cast("Iterable[Level]", self.up):
             for number in range(len(level.resnets)):
                 x = level.block(number, torch.cat((x, skips.pop()), dim=1), row)
             if level.resize is not None:

@@ -34,7 +34,7 @@ class Resnet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, C, h, w) => (1, C', h, w)."""
-        hidden = self.conv1(F.silu(self.norm1(x)))
+        hidden: Tensor = self.conv1(F.silu(self.norm1(x)))
         hidden = self.conv2(F.silu(self.norm2(hidden)))
         return (x if self.shortcut is None else self.shortcut(x)) + hidden
 
@@ -102,7 +102,8 @@ class Transformer(nn.Module):
         hidden = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))
         for block in self.blocks:
             hidden = block(hidden, height, width, row)
-        return x + self.proj_out(hidden).transpose(1, 2).reshape(1, -1, height, width)
+        added: Tensor = self.proj_out(hidden)
+        return x + added.transpose(1, 2).reshape(1, -1, height, width)
 
 
 def as_linear(layer: nn.Module) -> nn.Linear:
@@ -124,8 +125,7 @@ def constant_linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 
 def copied_conv(conv: nn.Conv2d) -> nn.Conv2d:
     """The same convolution as a plain one; a change of its bias stays its own."""
-    copy = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups
-    )
+    shape: dict[str, Any] = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "groups")}
+    copy = nn.Conv2d(conv.in_channels, conv.out_channels, **shape)
     copy.weight, copy.bias = conv.weight, conv.bias
     return copy

@@ -56,8 +56,8 @@ class NcnnNetwork:
 
     def conv(self, x: str, conv: nn.Conv2d) -> str:
         """A convolution, depthwise where its groups are."""
+        assert not isinstance(conv.padding, str)
         (high, wide), (pad_high, pad_wide) = conv.kernel_size, conv.padding
-        assert isinstance(pad_high, int) and isinstance(pad_wide, int)
         settings: dict[int, Value] = {
             0: conv.out_channels,
             1: wide,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +88,7 @@ def _open_ncnn(path: Path, threads: int) -> Runner:
             raise ValueError(f"ncnn could not run on {picture.shape[-1]} x {picture.shape[-2]} pixels (code {code}).")
         return np.array(found)[None]
 
-    result: Any = run
-    return result
+    return run
 
 
 def unreadable(path: Path) -> ValueError:

@@ -16,7 +16,7 @@ from gendrpix.models.attention import SAMPLED, SLACK, SPREAD
 class AxisWindows(NamedTuple):
     """The windows along one axis of `size` positions; numbers, or tensors while a graph is traced."""
 
-    count: int
+    count: int  # type: ignore[assignment]
     side: int
     starts: Tensor
     """(count,) int64: the first position that each window attends to."""

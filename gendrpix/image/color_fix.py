@@ -6,11 +6,14 @@ the result's size, and leave alone what they do not name.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gendrpix.settings.checks import check_color_fix
 
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luma of ITU-R BT.601."""
 WAVELET_LEVELS = 5
 """Blurs in the wavelet's low band, 1, 2, 4, 8, 16 pixels wide: together a sigma of 13 pixels, a reach of 31."""
 LEAST_DEVIATION = 1e-3
@@ -38,6 +41,13 @@ def correct_color(restored: Tensor, pixels: Tensor, kind: str) -> Tensor:
     result, source = restored.float(), pixels.float()
     corrected = result + low_band(source - result) if kind == "wavelet" else match_moments(result, source)
     return corrected.clamp(-1, 1).to(restored.dtype)
+
+
+def without_chroma(restored: Tensor) -> Tensor:
+    """(..., 3, H, W) => the same shape with its luma in all three channels: the result of a grey picture."""
+    weights = torch.tensor(LUMA, dtype=torch.float32, device=restored.device)[:, None, None]
+    luma = (restored.float() * weights).sum(dim=-3, keepdim=True)
+    return luma.expand(restored.shape).to(restored.dtype)
 
 
 def low_band(x: Tensor) -> Tensor:

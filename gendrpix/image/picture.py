@@ -65,6 +65,8 @@ class Picture:
     """(1, 1, H, W) float32 in [0, 1], or None for an opaque picture."""
     notes: tuple[str, ...] = ()
     """What a user should know about how it was read: "first of 12 frames"."""
+    grey: bool = False
+    """Whether it has no colour: its three channels are equal, and so must a result's be."""
 
     @property
     def width(self) -> int:
@@ -115,4 +117,4 @@ def cut(picture: Picture, box: tuple[int, int, int, int]) -> Picture:
         )
     rows, columns = slice(top, top + height), slice(left, left + width)
     alpha = None if picture.alpha is None else picture.alpha[..., rows, columns].clone()
-    return Picture(color=picture.color[..., rows, columns].clone(), alpha=alpha, notes=picture.notes)
+    return Picture(color=picture.color[..., rows, columns].clone(), alpha=alpha, notes=picture.notes, grey=picture.grey)

@@ -1,4 +1,4 @@
-"""A small PNG encoder for what Pillow cannot write: 16 bits a channel in colour, and a picture that comes in bands.
+"""A small PNG encoder for what Pillow cannot write: 16 bits a channel, and a picture that comes in bands.
 
 After the W3C's PNG specification, third edition.
 """
@@ -14,19 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOR_TYPES = {3: 2, 4: 6}  # channels => PNG colour type: RGB, RGBA
+COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels => PNG colour type: grey, grey and alpha, RGB, RGBA
 FILTER_SUB, FILTER_UP = 1, 2
 BAND_BYTES = 4_000_000  # raw bytes filtered and compressed at a time
 
 
 def write_png16(target: BinaryIO, pixels: NDArray[np.uint16], metadata: Mapping[str, str]) -> None:
-    """Write an (H, W, 3 or 4) uint16 array, RGB or RGBA (not premultiplied), as a 16-bit sRGB PNG.
+    """Write an (H, W, 1 to 4) uint16 array, grey or RGB with or without alpha, as a 16-bit sRGB PNG.
 
     metadata: keyword (1 to 79 Latin-1 characters) => text, one chunk each. ValueError for another
     shape or dtype.
     """
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in COLOR_TYPES or 0 in pixels.shape:
-        raise ValueError(f"got {pixels.dtype} {pixels.shape}; expected uint16 (H, W, 3) or (H, W, 4) with no zero side")
+        raise ValueError(f"got {pixels.dtype} {pixels.shape}; expected uint16 (H, W, 1 to 4) with no zero side")
     height, width, channels = pixels.shape
     stream = PngStream(target, width, height, channels=channels, bits=16, metadata=metadata)
     stream.write(pixels)
@@ -34,7 +34,7 @@ def write_png16(target: BinaryIO, pixels: NDArray[np.uint16], metadata: Mapping[
 
 
 class PngStream:
-    """An sRGB PNG, RGB or RGBA, 8 or 16 bits a channel, written band by band: no more than a band is ever held."""
+    """An sRGB PNG, grey or RGB, 8 or 16 bits a channel, written band by band: no more than a band is ever held."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class PngStream:
         if channels not in COLOR_TYPES or bits not in (8, 16) or min(width, height) < 1:
             raise ValueError(
                 f"got {width} x {height} pixels, {channels} channels of {bits} bits; expected sides of at least 1, "
-                "3 or 4 channels of 8 or 16 bits"
+                "1 to 4 channels of 8 or 16 bits"
             )
         self.shape = (height, width, channels)
         self._dtype = np.dtype(np.uint8 if bits == 8 else np.uint16)

@@ -1,53 +1,41 @@
-"""Picture files => sRGB samples in [0, 1]: the checks and the decoding behind `gendrpix.image.read.open_picture`.
-
-Pillow does the parsing; this module decides what may reach it. It calls the one plug-in that the file's first
-bytes ask for, not `Image.open`, whose pixel limit is one for the whole process and at first only a warning.
-No global of Pillow is changed, so any number of threads may decode at once.
-"""
+"""Picture files => sRGB pictures: `open_picture`, the one gate for all of them, and finding them in folders."""
 
 from __future__ import annotations
 
-import io
 import os
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 
 from gendrpix.errors import PictureError
 from gendrpix.files import quoted
+from gendrpix.image.color_space import to_srgb
+from gendrpix.image.color_tags import Told, told_colors
+from gendrpix.image.deep import Deep, deep_of, deep_to_srgb, grey_of
+from gendrpix.image.formats import (
+    RAW_SUFFIXES,
+    SUFFIXES,
+    TIFF_PREFIXES,
+    Clock,
+    TimedBytes,
+    frame_note,
+    identify,
+    raw_refusal,
+    refusal,
+    too_many_bytes,
+)
 from gendrpix.image.picture import DEFAULT_LIMITS, Limits, Picture, check_size
 from gendrpix.image.srgb import Samples, samples
+from gendrpix.image.tiff import TiffPage, open_tiff, read_samples, reader_of
+from gendrpix.image.transparency import fill_hidden
 
-FORMATS = "PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, or HEIC with the package pillow-heif"
-MAX_COUNTED_BYTES = (
-    1_000_000  # counting the frames of a GIF or TIFF walks through the file: only small ones are counted
-)
 ORIENTATION_TAG = 0x0112
-ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+RLE4 = 2  # a compression of BMP: Pillow 12.3 miscounts its odd runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +45,7 @@ class Decoded:
     color: Samples
     alpha: Samples | None
     notes: tuple[str, ...]
+    grey: bool = False
 
 
 def decode_bytes(data: bytes, name: str, limits: Limits) -> Decoded:
@@ -66,205 +55,164 @@ def decode_bytes(data: bytes, name: str, limits: Limits) -> Decoded:
     if len(data) > limits.max_bytes:
         raise too_many_bytes(name, limits)
     clock = Clock(name, limits.max_seconds)
+    if data[:4] in TIFF_PREFIXES:
+        return decode_tiff(data, name, limits, clock)
     with identify(TimedBytes(data, clock), name, limits) as image:
-        return decode_image(image, name, limits, frame_note=frame_note(image, len(data)), clock=clock)
+        notes = [note for note in [frame_note(image, len(data))] if note]
+        return decode_image(image, name, limits, notes=notes, clock=clock, data=data)
+
+
+def decode_tiff(data: bytes, name: str, limits: Limits, clock: Clock) -> Decoded:
+    """The page of a TIFF that is the picture, its samples read as the tags say."""
+    file = TimedBytes(data, clock)
+    found = tiff_page(file, name)
+    try:
+        if reader_of(found, name, limits) == "tifffile":
+            deep = read_samples(found, name)
+            clock.check()
+            told = told_colors(data, found.exif, "TIFF")
+            return finish_deep(deep, name, limits, told, list(found.notes), deep.orientation)
+    except PictureError:
+        raise
+    except Exception as error:  # as for Pillow's plug-ins
+        raise refusal(name, "TIFF", error) from error
+    file.seek(0)
+    with identify(file, name, limits) as image:
+        try:
+            image.seek(found.index or 0)
+        except Exception as error:
+            raise refusal(name, "TIFF", error) from error
+        return decode_image(image, name, limits, notes=list(found.notes), clock=clock, data=data)
+
+
+def tiff_page(file: BinaryIO, name: str) -> TiffPage:
+    """`open_tiff` with its errors in a sentence."""
+    if name.lower().rstrip("\"'“”").endswith(RAW_SUFFIXES):
+        raise raw_refusal(name)
+    try:
+        return open_tiff(file, name)
+    except PictureError:
+        raise
+    except Exception as error:
+        raise refusal(name, "TIFF", error) from error
 
 
 def upright_size(file: BinaryIO, name: str, limits: Limits) -> tuple[int, int]:
     """(width, height) from a picture file's header, turned as its EXIF orientation says. Raises PictureError."""
+    prefix = file.read(4)
+    file.seek(0)
+    if prefix in TIFF_PREFIXES:
+        found = tiff_page(file, name)
+        width, height = found.size
+        turned = found.orientation in (5, 6, 7, 8)
+        check_size(width, height, limits)
+        return (height, width) if turned else (width, height)
     with identify(file, name, limits) as image:
         check_size(image.width, image.height, limits)
-        try:
-            turned = image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8)
-        except Exception:  # as `upright` does
-            turned = False
+        turned = orientation_of(image)[0] in (5, 6, 7, 8)
         return (image.height, image.width) if turned else (image.width, image.height)
 
 
-class Clock:
-    """The time that decoding one picture may take; it runs from when it is made."""
-
-    def __init__(self, name: str, seconds: float) -> None:
-        self._name, self._seconds = name, seconds
-        self._end = time.monotonic() + seconds
-
-    def check(self) -> None:
-        """Raise PictureError once the time is over."""
-        if time.monotonic() > self._end:
-            raise PictureError(
-                f"{self._name} took longer to decode than the limit of {self._seconds:g} seconds; "
-                "make it smaller or save it anew."
-            )
-
-
-class TimedBytes(io.BytesIO):
-    """A file's bytes that can be read until the time is over: Pillow's loops over them end then."""
-
-    def __init__(self, data: bytes, clock: Clock) -> None:
-        super().__init__(data)
-        self._clock = clock
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._clock.check()
-        return super().read(size)
-
-
-def too_many_bytes(name: str, limits: Limits) -> PictureError:
-    return PictureError(
-        f"{name} is larger than the limit of {limits.max_bytes:,} bytes; "
-        "save it in a compressed format or make it smaller."
-    )
-
-
-def identify(file: BinaryIO, name: str, limits: Limits) -> ImageFile.ImageFile:
-    """Parse the header with the one plug-in that the first bytes call for; no pixel is decoded yet."""
-    prefix = file.read(32)
-    if prefix[:4] == b"RIFF":  # libwebp reserves memory for the whole canvas as it opens a file
-        check_size(*webp_canvas(prefix), limits)
-    for plugin in plugins():
-        if not plugin.accepts(prefix):
-            continue
-        try:
-            file.seek(0)
-            return plugin.factory(file, "")
-        except PictureError:  # the time is over
-            raise
-        except Exception as error:  # plug-ins raise almost anything on a damaged file
-            if prefix[8:12] in SHARED_BRANDS:  # begins alike in HEIC and AVIF: let the next one try
-                continue
-            raise refusal(name, plugin.name, error) from error
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in HEIC_BRANDS:
-        raise PictureError(f"{name} is a HEIC picture, which needs the package pillow-heif; save it as JPEG or PNG.")
-    raise PictureError(f"{name} is not a picture in an accepted format; use {FORMATS}.")
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """One accepted format: how its files begin and Pillow's class for them."""
-
-    name: str
-    accepts: Callable[[bytes], bool]
-    factory: Callable[[BinaryIO, str], ImageFile.ImageFile]
-
-
-TIFF_PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SHARED_BRANDS = (b"mif1", b"msf1")
-AVIF_BRANDS = (b"avif", b"avis", *SHARED_BRANDS)
-HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", *SHARED_BRANDS)
-
-
-def plugins() -> list[Plugin]:
-    """The accepted formats. HEIC is one where the optional package pillow-heif can be imported."""
-    found = [
-        Plugin("PNG", lambda start: start.startswith(b"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
-        Plugin("JPEG", lambda start: start.startswith(b"\xff\xd8\xff"), JpegImagePlugin.jpeg_factory),
-        Plugin(
-            "WebP",
-            lambda start: start[:4] == b"RIFF" and start[8:12] == b"WEBP",
-            WebPImagePlugin.WebPImageFile,
-        ),
-        Plugin("TIFF", lambda start: start[:4] in TIFF_PREFIXES, TiffImagePlugin.TiffImageFile),
-        Plugin("BMP", lambda start: start.startswith(b"BM"), BmpImagePlugin.BmpImageFile),
-        Plugin("GIF", lambda start: start.startswith((b"GIF87a", b"GIF89a")), GifImagePlugin.GifImageFile),
-        Plugin(
-            "AVIF",
-            lambda start: start[4:8] == b"ftyp" and start[8:12] in AVIF_BRANDS,
-            AvifImagePlugin.AvifImageFile,
-        ),
-    ]
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        return found
-    return [
-        *found,
-        Plugin("HEIC", lambda start: start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS, HeifImageFile),
-    ]
-
-
-def webp_canvas(data: bytes) -> tuple[int, int]:
-    """(width, height) from a WebP file's first 30 bytes; (1, 1) where they are not there."""
-    kind = data[12:16]
-    if kind == b"VP8X" and len(data) >= 30:
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    if kind == b"VP8L" and len(data) >= 25:
-        bits = int.from_bytes(data[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8 " and len(data) >= 30:
-        width, height = int.from_bytes(data[26:28], "little"), int.from_bytes(data[28:30], "little")
-        return width & 0x3FFF, height & 0x3FFF
-    return 1, 1
-
-
-def frame_note(image: ImageFile.ImageFile, num_bytes: int) -> str | None:
-    """ "first of 12 frames" for an animation or a file of many pages."""
-    try:
-        if not getattr(image, "is_animated", False):
-            return None
-        if num_bytes > MAX_COUNTED_BYTES and image.format in ("GIF", "TIFF"):
-            return "first of several frames"
-        count = int(getattr(image, "n_frames", 2))
-        image.seek(0)
-    except Exception:  # a later frame is damaged: the first one may still be whole
-        return "first of several frames"
-    return f"first of {count} frames" if count > 1 else None
-
-
 def decode_image(
-    image: Image.Image, name: str, limits: Limits, frame_note: str | None = None, clock: Clock | None = None
+    image: Image.Image,
+    name: str,
+    limits: Limits,
+    *,
+    notes: list[str] | None = None,
+    clock: Clock | None = None,
+    data: bytes = b"",
 ) -> Decoded:
-    """Decode an opened image: size check, samples, orientation, colour. The given object stays as it is."""
+    """Decode an opened image: size check, samples, orientation, colour. The given object stays as it is.
+
+    data: the file it comes from; without it 16 bits a channel in colour cannot be read, and Pillow has none.
+    """
     clock = clock or Clock(name, limits.max_seconds)
+    notes = list(notes or [])
     check_size(image.width, image.height, limits)
-    notes = [frame_note] if frame_note else []
-    if ";16" in stored_mode(image) and not image.mode.startswith("I"):
-        notes.append("16 bits a channel read as 8")
+    if image.format in ("BMP", "DIB") and image.info.get("compression") == RLE4:
+        raise PictureError(f"{name} is a BMP of 4 bits with run lengths, which Pillow reads wrongly; save it as PNG.")
+    stored = stored_mode(image)
     try:
-        image.load()
+        told = told_colors(data, image, image.format or "")
+        deep = deep_of(image, data, told, stored) if data else None
+        if deep is None:
+            image.load()
         check_size(image.width, image.height, limits)
         clock.check()
-        image, orientation_note = upright(image)
+        orientation, orientation_note = orientation_of(image)
+        notes += [orientation_note] if orientation_note else []
+        if deep is None and (image.mode == "F" or image.mode.startswith("I")):
+            deep = grey_of(image, told)
+        if deep is not None:
+            return finish_deep(deep, name, limits, told, notes, orientation)
+        if told.overrides_icc:
+            image = image.copy()
+            image.info.pop("icc_profile", None)
         color, alpha, color_note = samples(image)
+        notes += [color_note] if color_note else []
+        if told.space is not None and image.mode not in ("CMYK", "LAB") and "icc_profile" not in image.info:
+            color, color_note = to_srgb(color, told.space)
+            notes += [color_note] if color_note else []
         clock.check()
+        return finish(color, alpha, notes, told, orientation)
     except PictureError:
         raise
     except Exception as error:
         raise refusal(name, image.format or "picture", error) from error
-    notes += [note for note in (orientation_note, color_note) if note]
-    return Decoded(color=color, alpha=alpha, notes=tuple(notes))
 
 
-def refusal(name: str, format_name: str, error: Exception) -> PictureError:
-    """The sentence for an exception that a plug-in raised."""
-    if isinstance(error, MemoryError):
-        return PictureError(f"{name} needs more memory than is free; make it smaller.")
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return PictureError(f"{name} holds a part with more pixels than its header admits; save it anew.")
-    return PictureError(
-        f"{name} is damaged, cut short or of a kind of {format_name} that cannot be read; "
-        "send it again or save it anew."
-    )
+def finish_deep(deep: Deep, name: str, limits: Limits, told: Told, notes: list[str], orientation: int) -> Decoded:
+    """From samples of many bits to the picture."""
+    height, width = deep.values.shape[:2]
+    check_size(width, height, limits)
+    color, color_notes = deep_to_srgb(deep)
+    return finish(color, deep.alpha, [*notes, *color_notes], told, orientation)
+
+
+def finish(color: Samples, alpha: Samples | None, notes: list[str], told: Told, orientation: int) -> Decoded:
+    """Turn the picture upright, put visible colours under its transparency, and see whether it is grey."""
+    color = np.ascontiguousarray(turn(color, orientation))
+    if alpha is not None:
+        alpha = np.ascontiguousarray(turn(alpha, orientation))
+        fill_hidden(color, alpha)
+    grey = len(color) == 1 or all(np.array_equal(color[0], other) for other in color[1:])
+    if len(color) == 1:
+        color = np.repeat(color, 3, axis=0)
+    notes = list(dict.fromkeys([*notes, *told.notes]))
+    return Decoded(color=color, alpha=alpha, notes=tuple(notes), grey=grey)
 
 
 def stored_mode(image: Image.Image) -> str:
-    """The sample layout in the file, "RGB;16B" for instance, or "". To be asked before load()."""
+    """The sample layout in the file, "RGB;16B" for instance, or "". To be asked before load() and getexif()."""
     tiles = getattr(image, "tile", None) or []
     arguments: Any = tiles[0][3] if tiles else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 
 
-def upright(image: Image.Image) -> tuple[Image.Image, str | None]:
-    """The loaded image turned as its EXIF orientation says (Pillow itself has turned a TIFF), and a note."""
+def orientation_of(image: Image.Image) -> tuple[int, str | None]:
+    """EXIF's orientation, 1 to 8 (1 for a TIFF, which Pillow itself turns), and a note."""
     try:
-        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        if image.format == "AVIF":  # its own boxes tell, which Pillow puts here; XMP, which getexif() reads, must not
+            exif = Image.Exif()
+            exif.load(image.info.get("exif") or b"")
+        else:
+            exif = image.getexif()
+        orientation = exif.get(ORIENTATION_TAG, 1)
     except Exception:  # broken EXIF raises almost anything and costs only the orientation
-        return image, "EXIF data unreadable: shown as stored"
-    method = ORIENTATIONS.get(orientation) if isinstance(orientation, int) else None
-    return (image, None) if method is None else (image.transpose(method), None)
+        return 1, "EXIF data unreadable: shown as stored"
+    return (orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1), None
 
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif")
+def turn(planes: Samples, orientation: int) -> Samples:
+    """(..., H, W) as stored => upright, by EXIF's orientation."""
+    if orientation in (5, 6, 7, 8):
+        planes = planes.swapaxes(-1, -2)
+    if orientation in (2, 3, 6, 7):
+        planes = planes[..., ::-1]
+    if orientation in (3, 4, 7, 8):
+        planes = planes[..., ::-1, :]
+    return planes
 
 
 def open_picture(
@@ -273,9 +221,10 @@ def open_picture(
     """Read a picture from a file's path, its bytes, an open binary file or a PIL image.
 
     Files: PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, HEIC (with pillow-heif), told by their content; of several
-    frames the first. The header's size is checked before a pixel is decoded. EXIF orientation is applied, ICC
-    profiles are converted to sRGB, grey becomes three equal channels. 16-bit grey keeps its precision; 16-bit
-    colour is read as 8-bit, and a note says so.
+    frames the first. The header's size is checked before a pixel is decoded. EXIF orientation is applied; colours
+    told by ICC profiles, cICP, nclx, gAMA, cHRM or EXIF are converted to sRGB, PQ and HLG tone-mapped; grey becomes
+    three equal channels. 16 bits a channel keep their precision. Under alpha 0 stands the nearest visible colour.
+    What is lost is said in the picture's notes: docs/reading.md.
     Raises PictureError, one sentence, for whatever is refused.
     """
     if isinstance(source, Image.Image):
@@ -320,7 +269,7 @@ def read_file(path: Path, limits: Limits) -> bytes:
 def from_decoded(decoded: Decoded) -> Picture:
     color = torch.from_numpy(decoded.color)[None].mul_(2).sub_(1)
     alpha = None if decoded.alpha is None else torch.from_numpy(np.ascontiguousarray(decoded.alpha))[None, None]
-    return Picture(color=color, alpha=alpha, notes=decoded.notes)
+    return Picture(color=color, alpha=alpha, notes=decoded.notes, grey=decoded.grey)
 
 
 def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

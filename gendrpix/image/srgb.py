@@ -1,4 +1,4 @@
-"""Loaded Pillow images of any mode => sRGB samples in [0, 1], colour and alpha apart; ICC profiles are converted."""
+"""Loaded 8-bit Pillow images => sRGB samples in [0, 1], colour and alpha apart; ICC profiles are converted."""
 
 from __future__ import annotations
 
@@ -8,53 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from gendrpix.errors import PictureError
-
 Samples = NDArray[np.float32]
 
 
+PROFILE_COLORS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
+"""Colour space of an ICC profile => Pillow's mode."""
+UNTOLD_CMYK = "CMYK without a colour profile: colours are approximate"
+UNUSABLE_PROFILE = "colour profile unusable: taken as sRGB"
+
+
 def samples(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
-    """A loaded image => color (3, H, W), alpha (H, W) or None, both in [0, 1], and a note."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        grey, alpha, note = deep_grey(image)
-        if "icc_profile" in image.info:
-            ignored = "colour profile not applied to deep grey samples"
-            note = f"{note}; {ignored}" if note else ignored
-        return np.repeat(grey[None], 3, axis=0), alpha, note
+    """A loaded 8-bit image => color (1 or 3, H, W), alpha (H, W) or None, both in [0, 1], and a note."""
     base, alpha_band = split_alpha(image)
+    was_grey = base.mode == "L"
     base, note = to_srgb(base, image.info.get("icc_profile"))
     pixels = np.asarray(base)  # (H, W) or (H, W, 3) uint8
-    color = np.empty((3, image.height, image.width), np.float32)
-    for channel in range(3):
-        np.divide(pixels if pixels.ndim == 2 else pixels[..., channel], 255, out=color[channel], dtype=np.float32)
+    planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    if was_grey and len(planes) == 3 and (planes == planes[:1]).all():
+        planes = planes[:1]
+    color = np.empty(planes.shape, np.float32)
+    for channel, plane in zip(color, planes, strict=True):
+        np.divide(plane, 255, out=channel, dtype=np.float32)
     alpha = None if alpha_band is None else np.asarray(alpha_band, dtype=np.float32) / np.float32(255)
     return color, alpha, note
-
-
-def deep_grey(image: Image.Image) -> tuple[Samples, Samples | None, str | None]:
-    """16-bit, 32-bit or float grey => grey (H, W) in [0, 1], alpha from a colour key, and a note."""
-    values = np.asarray(image)
-    if image.mode == "F":
-        if not np.isfinite(values).all():
-            raise PictureError("The picture's float samples hold NaN or infinity; replace them and save it anew.")
-        low, high = float(values.min()), float(values.max())
-        full = next((top for top in (1, 255, 65535) if high <= top), None)
-        if low < 0 or full is None:
-            raise PictureError(
-                f"The picture's float samples reach from {low:g} to {high:g} and 0 to 65535 is accepted; "
-                "scale them to 0 to 1."
-            )
-        return (values / np.float32(full)).astype(np.float32), None, f"float samples taken as 0 to {full}"
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise PictureError(
-            f"The picture's integer samples reach from {low} to {high} and 0 to 65535 is accepted; "
-            "save it with 16 bits a sample."
-        )
-    grey = values.astype(np.float32) / np.float32(65535)
-    key = image.info.get("transparency")
-    alpha = (values != key).astype(np.float32) if isinstance(key, int) else None
-    return grey, alpha, None
 
 
 def split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -79,23 +55,31 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str
         try:
             return apply_profile(image, profile), None
         except Exception:  # LittleCMS refuses it, or it describes another kind of colour
-            note = "colour profile unusable: taken as sRGB"
+            note = UNUSABLE_PROFILE
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
         return converted(image, transform), note
-    return (image.convert("RGB") if image.mode == "CMYK" else image), note
+    if image.mode == "CMYK":
+        return image.convert("RGB"), note or UNTOLD_CMYK
+    return image, note
 
 
 def apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert from the ICC profile to sRGB: relative colorimetric with black point compensation."""
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}[source.profile.xcolor_space.strip()]
+    mode = PROFILE_COLORS[source.profile.xcolor_space.strip()]
     if mode == "RGB" and image.mode == "L":
         image = image.convert("RGB")
     if mode != image.mode:
         raise ValueError(f"a {mode} profile in a picture of mode {image.mode}")
-    transform = ImageCms.buildTransform(
+    transform = transform_of(source, mode)
+    return image if keeps_colors(transform, mode) else converted(image, transform)
+
+
+def transform_of(source: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform:
+    """From a profile to sRGB, in 8 bits."""
+    return ImageCms.buildTransform(
         source,
         ImageCms.createProfile("sRGB"),
         mode,
@@ -103,7 +87,11 @@ def apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
         ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-    return image if keeps_colors(transform, mode) else converted(image, transform)
+
+
+def profile_keeps_colors(profile: bytes, mode: str) -> bool:
+    """`keeps_colors` of a profile's bytes."""
+    return keeps_colors(transform_of(ImageCms.ImageCmsProfile(io.BytesIO(profile)), mode), mode)
 
 
 def keeps_colors(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:

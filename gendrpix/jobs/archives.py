@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from gendrpix.image.formats import SUFFIXES
 from gendrpix.image.picture import DEFAULT_LIMITS
-from gendrpix.image.read import SUFFIXES
 
 CHUNK_BYTES = 2**18
 DIRECTORY_BYTES = 2**21

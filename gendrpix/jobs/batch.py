@@ -216,7 +216,8 @@ def write_result(loaded: Loaded, result: Tensor, seconds: float, *, bits: int, o
     height, width = result.shape[-2:]
     alpha = None if picture.alpha is None else resize_alpha(picture.alpha, height, width)
     make_folder(target.parent)
-    save_png(Picture(color=result, alpha=alpha), target, overwrite=overwrite, metadata=loaded.entries, bits=bits)
+    written = Picture(color=result, alpha=alpha, grey=picture.grey)
+    save_png(written, target, overwrite=overwrite, metadata=loaded.entries, bits=bits)
     return Outcome(
         task=loaded.task,
         status="restored",

@@ -38,7 +38,7 @@ def restore_call(pipeline: RestorerPipeline, options: Restore, say: Callable[[st
     """The loaded restorer as a function of pictures of one size; `say` hears once of what memory did not allow."""
     import torch
 
-    from gendrpix.image.color_fix import correct_color
+    from gendrpix.image.color_fix import correct_color, without_chroma
     from gendrpix.restore.planner import restore_within
 
     how: dict[str, Any] = {"pos_pad": options.pos_pad, "neg_pad": options.neg_pad}
@@ -53,7 +53,9 @@ def restore_call(pipeline: RestorerPipeline, options: Restore, say: Callable[[st
             if say is not None and note not in said:
                 say(note)
             said.add(note)
-        return correct_color(fitted.restored, pixels, options.color_fix).chunk(len(pictures))
+        corrected = correct_color(fitted.restored, pixels, options.color_fix).chunk(len(pictures))
+        pairs = zip(corrected, pictures, strict=True)
+        return [without_chroma(one) if picture.grey else one for one, picture in pairs]
 
     return call
 

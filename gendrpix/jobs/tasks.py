@@ -12,7 +12,8 @@ from typing import Literal
 
 from gendrpix.errors import PictureError
 from gendrpix.files import make_folder, quoted, remove_stale_parts, write_text
-from gendrpix.image.read import SUFFIXES, is_picture_name
+from gendrpix.image.formats import SUFFIXES
+from gendrpix.image.read import is_picture_name
 
 COLUMNS = ("file", "result", "status", "seconds", "width", "height", "result_width", "result_height", "reason")
 """Of the CSV report."""

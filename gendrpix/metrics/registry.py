@@ -11,6 +11,8 @@ from gendrpix.metrics.fidelity import SSIM_MIN_PX
 from gendrpix.metrics.grid import GRID_MIN_PX
 
 LpipsNet = Literal["alex", "squeeze", "vgg"]
+BUNDLED_LPIPS_NET: LpipsNet = "squeeze"
+"""LPIPS's trunk whose weights come with the package; the others are downloaded. Published tables mostly use AlexNet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class MetricSpec:
     """Shortest side for which it is defined, in pixels."""
     unit: str = ""
     digits: int = 2
+    caution: str = ""
+    """A sentence on what it cannot see, to stand where its values are shown; empty where none is needed."""
 
     @property
     def direction(self) -> str:
@@ -38,6 +42,14 @@ class MetricSpec:
         return f"{self.label}{unit} {'↑' if self.higher_is_better else '↓'}"
 
 
+NIQE_CAUTION = (
+    "NIQE takes made-up texture for sharpness and does not know the input. "
+    "A low value alone does not mean a good result."
+)
+PIQE_CAUTION = (
+    "PIQE takes noise for sharpness: noise of sigma 4 on a bicubic enlargement brings it from 88 to 14, where the true "
+    "photo has 24. A low value alone does not mean a good result."
+)
 METRICS: Mapping[str, MetricSpec] = MappingProxyType(
     {
         spec.name: spec
@@ -51,15 +63,15 @@ METRICS: Mapping[str, MetricSpec] = MappingProxyType(
             MetricSpec(name="musiq", label="MUSIQ", higher_is_better=True, min_px=32),
             MetricSpec(name="clipiqa", label="CLIPIQA", higher_is_better=True, min_px=32, digits=4),
             MetricSpec(name="maniqa", label="MANIQA (PIPAL)", higher_is_better=True, min_px=224, digits=4),
-            MetricSpec(name="niqe", label="NIQE", higher_is_better=False, min_px=192),
-            MetricSpec(name="piqe", label="PIQE", higher_is_better=False, min_px=32),
+            MetricSpec(name="niqe", label="NIQE", higher_is_better=False, min_px=192, caution=NIQE_CAUTION),
+            MetricSpec(name="piqe", label="PIQE", higher_is_better=False, min_px=32, caution=PIQE_CAUTION),
             MetricSpec(name="grid", label="Grid score", higher_is_better=False, min_px=GRID_MIN_PX, unit="dB"),
         )
     }
 )
-"""Every metric that can be asked for. PSNR, SSIM, PIQE and the grid score need no weights."""
+"""Every metric that can be asked for. PSNR, SSIM, PIQE and the grid score need no weights; LPIPS's come along."""
 
-DEFAULT_METRICS = ("psnr", "ssim", "lpips", "musiq", "piqe", "grid")
+DEFAULT_METRICS = ("psnr", "ssim", "lpips", "musiq", "grid")
 """What the page and the command line show; those that need a truth only where there is one."""
 LPIPS_LABELS: Mapping[LpipsNet, str] = MappingProxyType({"alex": "AlexNet", "squeeze": "SqueezeNet", "vgg": "VGG"})
 

@@ -1,7 +1,7 @@
 """The quality metrics by name, and a scorer that says why one of them is missing.
 
-pyiqa computes all but the grid score. Most of its metrics download weights; where they cannot be had, the scorer
-remembers the reason, in a sentence, and never puts another metric under the same name.
+pyiqa computes all but the grid score. LPIPS's weights with SqueezeNet are bundled, most others are downloaded. Where
+they cannot be had, the scorer remembers the reason, in a sentence, and never puts another metric under the same name.
 """
 
 from __future__ import annotations
@@ -23,8 +23,16 @@ from torch import Tensor, nn
 
 from gendrpix.metrics.fidelity import check_pair, psnr_y, ssim_y, unit_range
 from gendrpix.metrics.grid import grid_score
-from gendrpix.metrics.registry import DEFAULT_METRICS, LPIPS_LABELS, METRICS, LpipsNet, MetricSpec, find_metric
-from gendrpix.metrics.weight_files import check_reachable, weight_files
+from gendrpix.metrics.registry import (
+    BUNDLED_LPIPS_NET,
+    DEFAULT_METRICS,
+    LPIPS_LABELS,
+    METRICS,
+    LpipsNet,
+    MetricSpec,
+    find_metric,
+)
+from gendrpix.metrics.weight_files import check_reachable, load_lpips, weight_files
 
 logger = logging.getLogger(__name__)
 PYIQA_NAMES: Mapping[str, str] = MappingProxyType({"maniqa": "maniqa-pipal"})
@@ -49,7 +57,7 @@ class Scorer:
         metrics: Iterable[str] = DEFAULT_METRICS,
         *,
         device: torch.device | str = "cpu",
-        lpips_net: LpipsNet = "alex",
+        lpips_net: LpipsNet = BUNDLED_LPIPS_NET,
         remember: bool = False,
     ) -> None:
         """remember: keep LPIPS's features of a truth for the next picture: faster for many results of one truth."""
@@ -88,6 +96,11 @@ class Scorer:
             except (np.linalg.LinAlgError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
                 # NIQE of a smooth picture
                 missing[name] = f"{spec.label} is not defined for this picture: its statistics have no covariance."
+                continue
+            except Exception as error:
+                logger.warning("%s could not be computed", name, exc_info=True)
+                said = f"{type(error).__name__}: {error}".rstrip(".")
+                missing[name] = f"{spec.label} could not be computed for this picture ({said})."
                 continue
             if value == value and abs(value) != float("inf"):
                 values[name] = value
@@ -136,9 +149,11 @@ class Scorer:
         for file, url in weight_files(name, self.lpips_net).items():
             if not file.is_file():
                 check_reachable(url)
-        options: dict[str, Any] = {"net": self.lpips_net} if name == "lpips" else {}
         with contextlib.redirect_stdout(io.StringIO()):  # pyiqa prints where it loads from
-            made = pyiqa.create_metric(PYIQA_NAMES.get(name, name), device=self.device, **options)
+            if name == "lpips":
+                made = load_lpips(self.lpips_net, self.device)
+            else:
+                made = pyiqa.create_metric(PYIQA_NAMES.get(name, name), device=self.device)
         if name == "lpips" and self.remember:
             made.net.net = RememberingTrunk(made.net.net)
         metric: Callable[..., Tensor] = made

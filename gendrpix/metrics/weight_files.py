@@ -1,23 +1,53 @@
-"""The weight files of learned metrics, and whether they can be downloaded."""
+"""The weight files of learned metrics: those bundled here, and whether the others can be downloaded."""
 
 from __future__ import annotations
 
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file
 
-from gendrpix.metrics.registry import LpipsNet
+from gendrpix.files import ASSETS
+from gendrpix.metrics.registry import BUNDLED_LPIPS_NET, LpipsNet
 
 PROBE_TIMEOUT_S = 5.0
 """How long the server of missing weights may take to answer before they count as out of reach."""
+BUNDLED_LPIPS = ASSETS / "metrics" / f"lpips-{BUNDLED_LPIPS_NET}.safetensors"
 
 
-def weight_files(name: str, lpips_net: LpipsNet = "alex") -> dict[Path, str]:
-    """The files, each with its address, that pyiqa reads for a metric; it downloads those that are not there."""
+def load_lpips(net: LpipsNet, device: torch.device, **options: Any) -> Any:
+    """pyiqa's LPIPS with that trunk: from the bundled weights where they are its, else as pyiqa finds them.
+
+    options: others of `pyiqa.create_metric`. Raises OSError or RuntimeError where the weights cannot be had.
+    """
+    import pyiqa
+
+    if net != BUNDLED_LPIPS_NET:
+        return pyiqa.create_metric("lpips", net=net, device=device, **options)
+    made = pyiqa.create_metric("lpips", net=net, device=device, pretrained=False, pnet_rand=True, **options)
+    stored, state = load_file(BUNDLED_LPIPS), made.net.state_dict()
+    for key in state:
+        part, _, rest = key.partition(".")
+        if part == "net":  # net.slice2.3.squeeze.weight <= features.3.squeeze.weight
+            state[key] = stored[f"features.{rest.partition('.')[2]}"]
+        elif part == "lins":  # the same tensors as lin0 to lin6, listed a second time
+            state[key] = stored[f"lin{rest}"]
+        elif part.startswith("lin"):
+            state[key] = stored[key]
+    made.net.load_state_dict(state)
+    return made
+
+
+def weight_files(name: str, lpips_net: LpipsNet = BUNDLED_LPIPS_NET) -> dict[Path, str]:
+    """The files, each with its address, that pyiqa reads for a metric; it downloads those that are not there.
+
+    Nothing for LPIPS with the bundled trunk.
+    """
     from pyiqa.utils.download_util import DEFAULT_CACHE_DIR
 
     urls: list[str] = []
@@ -46,13 +76,12 @@ def weight_files(name: str, lpips_net: LpipsNet = "alex") -> dict[Path, str]:
 
         files.update([_timm_file("vit_base_patch8_224")])
         urls = [maniqa_urls["pipal"]]
-    elif name == "lpips":
+    elif name == "lpips" and lpips_net != BUNDLED_LPIPS_NET:
         from pyiqa.archs.lpips_arch import default_model_urls as lpips_urls
         from torchvision import models
 
         trunks = {
             "alex": models.AlexNet_Weights.IMAGENET1K_V1,
-            "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
             "vgg": models.VGG16_Weights.IMAGENET1K_V1,
         }
         files.update([_trunk_file(trunks[lpips_net].url)])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gendrpix.image.color_fix import correct_color
+from gendrpix.image.color_fix import correct_color, without_chroma
 from gendrpix.image.picture import Picture
 from gendrpix.image.read import open_picture
 from gendrpix.image.resize import check_output_size, output_size, pad_to_multiple, resize, resize_alpha
@@ -77,7 +77,7 @@ def as_output(results: list[Tensor], pictures: list[Picture], output_type: str) 
     """Results (1, 3, H, W) in [-1, 1] as "pil", "np" or "pt"; the last two raise ValueError for unequal sizes."""
     if output_type == "pil":
         pairs = zip(results, pictures, strict=True)
-        return [to_pil(result, enlarged_alpha(picture, result)) for result, picture in pairs]
+        return [to_pil(result, enlarged_alpha(picture, result), picture.grey) for result, picture in pairs]
     stacked = stack(results)
     if output_type == "pt":
         return stacked
@@ -322,7 +322,8 @@ class RestorerPipeline(DiffusionPipeline):
             fitted = restore_within(
                 self, pixels, guidance, tile=tile, batched=batched, keep_branches=return_branches, **how
             )
-            results.append(correct_color(fitted.restored, pixels, color_fix))
+            corrected = correct_color(fitted.restored, pixels, color_fix)
+            results.append(without_chroma(corrected) if picture.grey else corrected)
             notes += fitted.notes
             if fitted.branches is not None:
                 kept.append(fitted.branches)

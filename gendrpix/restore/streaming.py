@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gendrpix.files import written_beside
-from gendrpix.image.color_fix import correct_color
+from gendrpix.image.color_fix import correct_color, without_chroma
 from gendrpix.image.picture import Picture
 from gendrpix.image.png import PngStream, check_keyword
 from gendrpix.image.resize import check_output_size, output_size, resize_rows
@@ -66,7 +66,8 @@ def restore_to_png(
 
     def predict(pixels: Tensor) -> Tensor:
         restored = pipeline.restore_guided(pixels, guidance, batched=plan.batched, **how)[0]
-        return correct_color(restored, pixels, color_fix)
+        corrected = correct_color(restored, pixels, color_fix)
+        return without_chroma(corrected) if picture.grey else corrected
 
     with nullcontext() if plan.leaves_room(budget) else tight_memory(pipeline.device):
         stream_png(
@@ -102,7 +103,8 @@ def stream_png(
 ) -> Path:
     """Enlarge and restore `picture` tile by tile into a PNG, with its alpha, and give back the path.
 
-    predict: pixels (1, 3, h, w) in [-1, 1] on `device` in `dtype` => the same, restored. progress hears the share
+    predict: pixels (1, 3, h, w) in [-1, 1] on `device` in `dtype` => the same, restored; for a grey picture without
+    chroma. progress hears the share
     that is written, up to 1. Written beside and renamed when whole: an interruption leaves nothing.
     Raises PictureError for a result beyond the limits, an existing file and a file that cannot be written, ValueError
     for a tile that is too small.
@@ -112,14 +114,14 @@ def stream_png(
     check_output_size(*size)
     for keyword in metadata or {}:
         check_keyword(keyword)
-    channels = 3 if picture.alpha is None else 4
+    channels = (1 if picture.grey else 3) + (picture.alpha is not None)
     num_rows = 0
     with written_beside(path, overwrite=overwrite) as file:
         png = PngStream(file, size[1], size[0], channels=channels, bits=bits, metadata=metadata)
         for band in restored_bands(picture, size, predict, tile_px, overlap_px, device=device, dtype=dtype):
             bottom = num_rows + band.shape[-2]
             alpha = None if picture.alpha is None else alpha_rows(picture.alpha, size, num_rows, bottom)
-            png.write(to_array(band, alpha, bits))
+            png.write(to_array(band, alpha, bits, picture.grey))
             num_rows = bottom
             if progress is not None:
                 progress(num_rows / size[0])

@@ -129,14 +129,16 @@ class Compare(Common):
     """Folder for the results, report.csv and report.json."""
     restorers: tuple[Choice, ...] = get_args(Choice)
     """Which restorers; gendr-pix* is gendr-pix without guidance."""
+    baselines: Annotated[tuple[str, ...], tyro.conf.arg(name="with", metavar="NAME|FILE")] = ()
+    """Networks of others beside them: names in GENDRPIX_BASELINES, or .safetensors, .pth, .param, .onnx files."""
     guidance: Omega = COMPARED_OMEGA
     """PadCFG's omega for gendr-pix."""
     plain_cfg: bool = False
     """Guide without offsets."""
     truth: Path | None = None
     """The picture as it should be, of the result's size: adds PSNR, SSIM and LPIPS."""
-    lpips_net: Literal["alex", "squeeze", "vgg"] = "alex"
-    """LPIPS's trunk."""
+    lpips_net: Literal["alex", "squeeze", "vgg"] = "squeeze"
+    """LPIPS's trunk; squeeze comes with the package, the others are downloaded."""
     warmup: int = 1
     """Runs of each restorer that are not counted."""
     repeats: int = 1
@@ -215,18 +217,35 @@ class Export:
     """Replace files that exist already."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """Merge a published one-step system into a Stable Diffusion 2.1: a folder that runs as GenDR. Shows the licence."""
+
+    system: Annotated[Literal["osediff", "pisa-sr", "hypir"], tyro.conf.Positional]
+    """Which system."""
+    base: Annotated[str, tyro.conf.arg(metavar="SD21")]
+    """Folder or hub id of Stable Diffusion 2.1 base in diffusers' layout."""
+    weights: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """The system's published weights."""
+    output: OutputPath
+    """New folder for the merged weights."""
+    prompt: str = ""
+    """Text whose embedding is stored with the weights."""
+
+
 Command = (
     Annotated[Restore, tyro.conf.subcommand("restore", prefix_name=False)]
     | Annotated[Compare, tyro.conf.subcommand("compare", prefix_name=False)]
     | Annotated[Bench, tyro.conf.subcommand("bench", prefix_name=False)]
     | Annotated[Export, tyro.conf.subcommand("export", prefix_name=False)]
     | Annotated[Info, tyro.conf.subcommand("info", prefix_name=False)]
+    | Annotated[Import, tyro.conf.subcommand("import", prefix_name=False)]
 )
 
 
-def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Export | Info:
+def parse(argv: Sequence[str] | None) -> Restore | Compare | Bench | Export | Info | Import:
     """The command that the arguments name. SystemExit(2) where they make no sense."""
-    command: Restore | Compare | Bench | Export | Info = tyro.cli(
+    command: Restore | Compare | Bench | Export | Info | Import = tyro.cli(
         Command,
         args=argv,
         prog="gendrpix",

@@ -29,6 +29,7 @@ MAX_WIDTH, MAX_REPEATS, MAX_LIST = 65_536, 16, 16
 """The largest number in a configuration, the most layers in a block, the longest list."""
 MAX_PARAMETERS = 4_000_000_000
 """Four and a half times sd21's."""
+MAX_CARD_CHARS = 4000
 DTYPES = ("F16", "BF16", "F32")
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -220,3 +221,14 @@ def digest_weights(folder: Path) -> str:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             total.update(f"{number}/{path.relative_to(place).as_posix()}\0{content}\n".encode())
     return total.hexdigest()
+
+
+def stated_licence(folder: Path | None) -> str:
+    """The licence that the card (README.md) in or above a restorer's folder states in its first lines."""
+    for place in () if folder is None else (folder, folder.parent):
+        if (card := place / "README.md").is_file():
+            with card.open(encoding="utf-8", errors="replace") as file:
+                for line in file.read(MAX_CARD_CHARS).splitlines():
+                    if line.startswith(("license:", "license_name:")) and not line.endswith(" other"):
+                        return line.partition(":")[2].strip(" '\"")[:200]
+    return "not stated beside the weights"

@@ -46,7 +46,7 @@ def test_a_network_of_ncnn_reads_and_writes_zero_to_one(tmp_path: Path) -> None:
 def test_files_that_are_no_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"model.param is missing; a network of ncnn is MODEL.param with MODEL.bin"):
         NcnnNetwork(tmp_path / "model.param")
-    with pytest.raises(ValueError, match=r"ncnn cannot read model.param"):
+    with pytest.raises(ValueError, match=r"does not begin as ncnn's files do"):
         NcnnNetwork(write_network(tmp_path / "broken", "no network at all"))
     two = ENLARGES.replace("3 3", "4 4") + "Input            more                     0 1 unused\n"
     with pytest.raises(ValueError, match="expected one picture in, one out"):
@@ -60,7 +60,7 @@ def test_a_network_of_others_is_run_timed_and_kept_by_an_evaluation(tmp_path: Pa
         out=tmp_path / "out",
         pairs=pairs,
         restorers=(),
-        ncnn=(f"half={param}",),
+        baselines=(f"half={param}",),
         metrics=FAST,
         crops=0,
         save_results=True,
@@ -85,17 +85,18 @@ def test_a_network_of_others_is_run_timed_and_kept_by_an_evaluation(tmp_path: Pa
     assert figures == [[row[name] for name in FAST] for row in rows]
 
 
-def test_a_network_of_another_factor_or_a_taken_name_is_refused(tmp_path: Path) -> None:
+def test_a_network_of_another_factor_is_resized_and_a_taken_name_is_refused(tmp_path: Path) -> None:
     param = write_network(tmp_path / "network", ENLARGES.replace("4.000000e+00", "2.000000e+00"))
     pairs = write_pairs(tmp_path / "pairs")
     plain = {"pairs": pairs, "restorers": (), "metrics": ("psnr",), "crops": 0}
-    with pytest.raises(ValueError, match=r"half's result a has 40 x 40 pixels; expected 80 x 80, 4 times its input"):
-        evaluate(EvaluateConfig(out=tmp_path / "one", ncnn=(f"half={param}",), **plain))
+    words = (f"half={param}",)
+    evaluate(EvaluateConfig(out=tmp_path / "one", baselines=words, save_results=True, **plain))
+    assert array_of(tmp_path / "one/results/half/a.png").shape[:2] == (80, 80)
     outputs = write_photos(tmp_path / "peer", dict.fromkeys("ab", (80, 80)))
     with pytest.raises(ValueError, match="--outputs got the name 'Half', which is taken"):
-        evaluate(EvaluateConfig(out=tmp_path / "two", ncnn=(f"half={param}",), outputs=(f"Half={outputs}",), **plain))
-    with pytest.raises(ValueError, match="--ncnn got 'half'; expected NAME=PLACE"):
-        evaluate(EvaluateConfig(out=tmp_path / "three", ncnn=("half",), **plain))
+        evaluate(EvaluateConfig(out=tmp_path / "two", baselines=words, outputs=(f"Half={outputs}",), **plain))
+    with pytest.raises(ValueError, match="--baselines got 'half'; expected NAME=PLACE"):
+        evaluate(EvaluateConfig(out=tmp_path / "three", baselines=("half",), **plain))
 
 
 # Published figures -------------------------------------------------------------------------------------------------

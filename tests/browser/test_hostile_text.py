@@ -10,6 +10,7 @@ from gendrpix.settings.recipe import KEYWORD
 from tests.browser.test_page import STEP_MS, browser  # noqa: F401 - a fixture
 from tests.helpers.guests import listening
 from tests.helpers.models import save_tiny_family
+from tests.helpers.pace import scaled
 from tests.helpers.pictures import encoded, photo
 from tests.helpers.server import AppProcess, running_app
 
@@ -30,10 +31,13 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
 @pytest.fixture
 def page(browser: Browser, app: AppProcess) -> Iterator[Page]:  # noqa: F811 - the fixture
     page = browser.new_page()
-    page.set_default_timeout(STEP_MS)
+    step_ms = scaled(STEP_MS)
+    page.set_default_timeout(step_ms)
+    expect.set_options(timeout=step_ms)
     page.goto(app.address)
     expect(page.locator("#run")).to_be_enabled()
     yield page
+    expect.set_options(timeout=STEP_MS)
     page.close()
 
 
@@ -48,6 +52,7 @@ def payload(name: str, data: bytes, kind: str = "image/png") -> FilePayload:
     return {"name": name, "mimeType": kind, "buffer": data}
 
 
+@pytest.mark.deadline
 def test_hostile_text_is_only_text(page: Page) -> None:
     with listening() as (port, asked):
         address = f"http://127.0.0.1:{port}"
@@ -77,7 +82,7 @@ def test_hostile_text_is_only_text(page: Page) -> None:
         page.locator("#batch-files input[type=file]").set_input_files(files)
         expect(page.locator("#batch-status")).to_contain_text("2 files")
         page.locator("#batch-run").click()
-        expect(page.locator("#batch-download")).to_be_visible(timeout=120_000)
+        expect(page.locator("#batch-download")).to_be_visible(timeout=scaled(120_000))
 
         page.wait_for_timeout(500)
         assert page.evaluate("window.owned") is None

@@ -351,7 +351,7 @@ def test_compare_saves_every_result_and_the_reports(inputs: Path, weights: Path,
     with (out / "report.csv").open(newline="", encoding="utf-8") as file:
         assert [row["restorer"] for row in csv.DictReader(file)] == [*names[:4], "gendr-pix*"]
     table = capsys.readouterr().out
-    for words in ("GenDR-Pix*", "PSNR-Y", "Speed", "Peak memory", "PIQE", "cpu (1 thread), float32"):
+    for words in ("GenDR-Pix*", "PSNR-Y", "Speed", "Peak memory", "Grid score", "cpu (1 thread), float32"):
         assert words in table
     assert run(*command) == 2
     assert "exists already" in capsys.readouterr().err

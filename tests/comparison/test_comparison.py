@@ -14,6 +14,7 @@ from gendrpix.comparison.report import to_json, to_table, write_csv, write_json
 from gendrpix.image.picture import Picture
 from gendrpix.image.read import open_picture
 from gendrpix.metrics.profiling import Peak
+from gendrpix.metrics.registry import METRICS
 from gendrpix.metrics.scorer import Scorer, Scores
 from gendrpix.report.tables import format_bytes, format_seconds
 from gendrpix.restore.cache import RestorerCache
@@ -259,7 +260,7 @@ def test_the_table_shows_what_was_measured_and_says_what_was_not(records: list[R
     )
     assert table.notes == (
         "MUSIQ is not available: its weights could not be downloaded (timed out).",
-        "PIQE is shown, which needs no weights: lower is better.",
+        METRICS["piqe"].caution,
         "Speed is relative to GenDR in the same run.",
         "Peak memory: how.",
     )

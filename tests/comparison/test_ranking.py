@@ -42,7 +42,7 @@ def test_known_strengths_are_found_within_their_errors() -> None:
 def test_who_never_lost_stays_finite_and_errors_shrink() -> None:
     few, many = rank(votes(*[("a", "b", "a")] * 2)), rank(votes(*[("a", "b", "a")] * 200))
     assert 0 < few[0].points < many[0].points < 2000
-    even = [rank(votes(*[("a", "b", "a"), ("a", "b", "b")] * n))[0].error_points for n in (1, 100)]
+    even = [rank(votes(*[("a", "b", "a"), ("a", "b", "b")] * n))[0].error_points for n in (3, 100)]
     assert even[1] < even[0]
 
 
@@ -80,3 +80,22 @@ def test_csv() -> None:
     assert float(lines[0]["points"]) == rank(cast)[0].points
     [vote] = csv.DictReader(io.StringIO(votes_csv(cast)))
     assert vote == {"picture": "cat.png", "first": "GenDR", "second": 'say "x", y', "winner": "GenDR"}
+
+
+def test_fewer_than_five_votes_have_no_interval() -> None:
+    few, enough = rank(votes(*[("a", "b", "a")] * 4)), rank(votes(*[("a", "b", "a")] * 5))
+    assert all(math.isnan(one.error_points) for one in few) and all(one.error_points > 0 for one in enough)
+    [line, _] = csv.DictReader(io.StringIO(ranking_csv(few)))
+    assert line["error_points_95"] == ""
+
+
+@pytest.mark.parametrize("count", [5, 8, 20])
+def test_the_interval_holds_the_true_points_of_two_players(count: int) -> None:
+    """Exact: every number of wins, weighted by its binomial probability, for odds up to 200 points apart."""
+    ranks = [rank(votes(*[("a", "b", "a")] * won, *[("a", "b", "b")] * (count - won))) for won in range(count + 1)]
+    found = [next(one for one in both if one.name == "a") for both in ranks]
+    for gap in (0, 100, 200):
+        p = 1 / (1 + 10 ** (-gap / 400))
+        chances = [math.comb(count, won) * p**won * (1 - p) ** (count - won) for won in range(count + 1)]
+        held = [abs(one.points - gap / 2) <= one.error_points for one in found]
+        assert sum(c for c, inside in zip(chances, held, strict=True) if inside) > 0.94

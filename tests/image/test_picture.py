@@ -144,7 +144,7 @@ def test_png_round_trip_with_metadata_and_without_exif(tmp_path: Path) -> None:
         assert saved.getpixel((0, 0)) == (128, 128, 128, 51)
     grey_alpha = Image.merge("LA", (Image.new("L", (4, 4), 90), Image.new("L", (4, 4), 51)))
     with Image.open(save_png(grey_alpha, tmp_path / "alpha.png", overwrite=True)) as saved:
-        assert saved.getpixel((0, 0)) == (90, 90, 90, 51)
+        assert saved.mode == "LA" and saved.getpixel((0, 0)) == (90, 51)
     with pytest.raises(ValueError, match="keyword"):
         save_png(source, tmp_path / "bad.png", metadata={"": "x"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha.png", "out.png"]

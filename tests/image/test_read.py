@@ -126,7 +126,7 @@ def test_a_webp_canvas_is_checked_from_its_header(options: dict[str, object]) ->
 @pytest.mark.parametrize("format_name", LOSSLESS + LOSSY)
 def test_decoding_ends_when_its_time_is_over(format_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))  # every look at it, a second has gone
-    monkeypatch.setattr("gendrpix.image.read.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("gendrpix.image.formats.time.monotonic", lambda: next(clock))
     data = encoded(photo(), format_name)
     with pytest.raises(PictureError, match=r"The file took longer to decode than the limit of 1\.5 seconds") as caught:
         open_picture(data, Limits(max_seconds=1.5))
@@ -138,7 +138,7 @@ def test_a_long_file_is_left_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> N
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8))
     for format_name in ("PNG", "JPEG", "BMP", "GIF"):
         data, looks = encoded(noise, format_name), []
-        monkeypatch.setattr("gendrpix.image.read.Clock.check", lambda self, looks=looks: looks.append(0))
+        monkeypatch.setattr("gendrpix.image.formats.Clock.check", lambda self, looks=looks: looks.append(0))
         open_picture(data)
         assert len(looks) > len(data) / 100_000, format_name
 
@@ -282,13 +282,14 @@ def test_sixteen_bit_grey_keeps_its_precision(format_name: str) -> None:
         open_picture(Image.fromarray(np.array([[0, 70_000]], np.int32)))
 
 
-def test_sixteen_bit_colour_is_read_as_eight_bit_and_said_so() -> None:
+def test_sixteen_bit_colour_keeps_its_precision() -> None:
     values = np.zeros((2, 3, 3), np.uint16) + np.array([0x1234, 0x8000, 0xFFFF], np.uint16)
     buffer = io.BytesIO()
     write_png16(buffer, values, {})
     picture = open_picture(buffer.getvalue())
-    assert picture.notes == ("16 bits a channel read as 8",)
-    assert tuple(pixels(picture)[0, 0]) == (0x12, 0x80, 0xFF)
+    assert picture.notes == () and not picture.grey
+    expected = torch.tensor([0x1234, 0x8000, 0xFFFF]) / 65535 * 2 - 1
+    assert torch.allclose(picture.color[0, :, 0, 0], expected, atol=1e-6)
 
 
 def test_float_samples(tmp_path: Path) -> None:
@@ -298,7 +299,12 @@ def test_float_samples(tmp_path: Path) -> None:
         picture = open_picture(path)
         assert torch.allclose(picture.color[0, 0, 0], torch.tensor(values) / top * 2 - 1)
         assert picture.notes == (f"float samples taken as 0 to {top}",)
-    for bad in (np.nan, np.inf, -0.5, 1e6):
+    for values, top in (([0.0, 0.25, 1.02], 1), ([-1e-6, 0.25, 1.0], 1), ([-3.0, 51.0, 255.0], 255)):
+        tifffile.imwrite(path, np.array([values], np.float32))
+        picture = open_picture(path)
+        assert torch.allclose(picture.color[0, 0, 0], torch.tensor(values).div(top).clamp(0, 1) * 2 - 1)
+        assert len(picture.notes) == 2 and "1 float samples outside" in picture.notes[1]
+    for bad in (np.nan, np.inf, -0.5, 1e6, 3.7):
         tifffile.imwrite(path, np.array([[0.5, bad]], np.float32))
         with pytest.raises(PictureError) as caught:
             open_picture(path)
@@ -343,7 +349,8 @@ def test_icc_profiles() -> None:
     red, green, _ = pixels(picture)[0, 0]
     assert green > 200 and red < 60
     sixteen = Image.fromarray(np.full((2, 2), 40_000, np.uint16))
-    assert "profile not applied" in open_picture(encoded(sixteen, icc_profile=srgb)).notes[0]
+    picture = open_picture(encoded(sixteen, icc_profile=srgb))
+    assert picture.notes == () and picture.color[0, 0, 0, 0] == pytest.approx(40_000 / 65535 * 2 - 1, abs=1e-6)
 
 
 def swap_red_and_green(profile: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """The scorer: values, directions, and sentences about what is missing."""
 
+import hashlib
 import threading
 import urllib.error
 from pathlib import Path
@@ -11,9 +12,9 @@ from torch import Tensor
 from gendrpix.metrics import scorer as scorer_module
 from gendrpix.metrics.fidelity import psnr_y, ssim_y
 from gendrpix.metrics.grid import grid_score
-from gendrpix.metrics.registry import METRICS
+from gendrpix.metrics.registry import DEFAULT_METRICS, METRICS
 from gendrpix.metrics.scorer import RememberingTrunk, Scorer
-from gendrpix.metrics.weight_files import PROBE_TIMEOUT_S, check_reachable, weight_files
+from gendrpix.metrics.weight_files import BUNDLED_LPIPS, PROBE_TIMEOUT_S, check_reachable, weight_files
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_without_a_truth_its_metrics_are_left_out(picture: Tensor) -> None:
 
 
 @pytest.mark.usefixtures("nothing_cached")
-@pytest.mark.parametrize("name", ["musiq", "niqe", "lpips", "dists", "clipiqa"])
+@pytest.mark.parametrize("name", ["musiq", "niqe", "dists", "clipiqa"])
 def test_weights_that_cannot_be_had_give_a_sentence(name: str) -> None:
     picture = torch.zeros(1, 3, 192, 192)
     scored = Scorer((name,)).score(picture, picture)
@@ -61,6 +62,26 @@ def test_weights_that_cannot_be_had_give_a_sentence(name: str) -> None:
     assert scored.missing == {
         name: f"{label} is not available: its weights could not be downloaded (HF_HUB_OFFLINE is set)."
     }
+
+
+@pytest.mark.usefixtures("nothing_cached")
+def test_another_trunk_of_lpips_is_not_replaced_by_the_bundled_one() -> None:
+    picture = torch.zeros(1, 3, 64, 64)
+    scored = Scorer(("lpips",), lpips_net="alex").score(picture, picture)
+    assert not scored.values and "could not be downloaded" in scored.missing["lpips"]
+
+
+@pytest.mark.usefixtures("nothing_cached")
+def test_lpips_works_without_a_network(picture: Tensor) -> None:
+    scorer = Scorer(("lpips",))
+    rough, rougher = (picture + sigma * torch.randn_like(picture) for sigma in (0.02, 0.1))
+    same, near, far = (scorer.score(one, picture).values["lpips"] for one in (picture, rough, rougher))
+    assert same == 0 < near < far and scorer.label("lpips") == "LPIPS (SqueezeNet)"
+
+
+def test_the_bundled_weights_are_the_recorded_ones() -> None:
+    digest, name = (BUNDLED_LPIPS.parent / "SHA256SUMS").read_text(encoding="utf-8").split()
+    assert name == BUNDLED_LPIPS.name and hashlib.sha256(BUNDLED_LPIPS.read_bytes()).hexdigest() == digest
 
 
 @pytest.mark.usefixtures("nothing_cached")
@@ -89,10 +110,11 @@ def test_only_https_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weight_files_are_where_pyiqa_looks() -> None:
     assert [file.name for file in weight_files("musiq")] == ["musiq_koniq_ckpt-e95806b9.pth"]
     assert [file.name for file in weight_files("niqe")] == ["niqe_modelparameters.mat"]
-    assert {file.name for file in weight_files("lpips", "squeeze")} == {
-        "squeezenet1_1-b8a52dc0.pth",
-        "LPIPS_v0.1_squeeze-4a5350f2.pth",
+    assert {file.name for file in weight_files("lpips", "alex")} == {
+        "alexnet-owt-7be5be79.pth",
+        "LPIPS_v0.1_alex-df73285e.pth",
     }
+    assert weight_files("lpips") == {}, "the default trunk's are bundled"
     assert weight_files("piqe") == {}
 
 
@@ -107,6 +129,26 @@ def test_a_value_that_is_no_number_is_missing_and_said(picture: Tensor, monkeypa
     monkeypatch.setattr(scorer_module, "grid_score", lambda image: float("nan"))
     scored = Scorer(("grid",)).score(picture)
     assert not scored.values and "gave nan" in scored.missing["grid"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), AssertionError("odd size"), IndexError("none")])
+def test_a_metric_that_fails_is_missing_with_its_reason_and_the_others_stay(
+    picture: Tensor, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_: Tensor) -> float:
+        raise error
+
+    monkeypatch.setattr(scorer_module, "grid_score", fail)
+    scored = Scorer(("psnr", "grid")).score(picture, picture)
+    assert set(scored.values) == {"psnr"}
+    assert scored.missing == {
+        "grid": f"Grid score could not be computed for this picture ({type(error).__name__}: {error})."
+    }
+
+
+def test_what_a_metric_cannot_see_is_said_and_none_such_is_shown_by_default() -> None:
+    assert "noise" in METRICS["piqe"].caution and "texture" in METRICS["niqe"].caution
+    assert not any(METRICS[name].caution for name in DEFAULT_METRICS)
 
 
 def test_unknown_metrics_and_unlike_truths_are_refused(picture: Tensor) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
 from tests.helpers.guests import SECRET, Guest, listening, marked
+from tests.helpers.pace import scaled
 from tests.helpers.pictures import encoded, photo
 from tests.helpers.server import ROOT, AppProcess
 
@@ -309,12 +312,13 @@ def long_job(guest: Guest) -> str:
 
 
 def wait_until(app: AppProcess, seconds: float = 60.0, **expected: int) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + scaled(seconds)
     while any(app.health()[name] != value for name, value in expected.items()):
         assert time.monotonic() < deadline, app.health()
         time.sleep(0.1)
 
 
+@pytest.mark.deadline
 def test_jobs_of_a_client_that_left_end(app: AppProcess, guest: Guest) -> None:
     event = long_job(guest)
     answer = guest.send("GET", f"/gradio_api/call/restore/{event}")
@@ -324,6 +328,7 @@ def test_jobs_of_a_client_that_left_end(app: AppProcess, guest: Guest) -> None:
     assert '"message": "cancelled"' in app.log.read_text()
 
 
+@pytest.mark.deadline
 def test_jobs_that_nobody_asks_about_end(app: AppProcess, guest: Guest) -> None:
     long_job(guest)
     wait_until(app, running=0, waiting=0)

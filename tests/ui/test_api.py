@@ -28,6 +28,7 @@ from gendrpix.ui.engine.cancel import StoppedError
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.page import build_page
 from tests.helpers.models import TINY, save_tiny_family
+from tests.helpers.pace import scaled
 from tests.helpers.pictures import photo as draw_photo
 
 SOON_S = 60
@@ -63,7 +64,7 @@ class connect:
     """A client that is closed in the end."""
 
     def __init__(self, address: str) -> None:
-        self.client = Client(address, verbose=False)
+        self.client = Client(address, verbose=False, httpx_kwargs={"timeout": scaled(30)})
 
     def __enter__(self) -> Client:
         return self.client
@@ -187,6 +188,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.deadline
 @pytest.mark.parametrize(("name", "values", "sentence"), REFUSED)
 def test_bad_values_get_a_sentence(client: Client, photo: Path, name: str, values: dict, sentence: str) -> None:
     given = values if name == "/benchmark" else {"photo": handle_file(photo), **values}

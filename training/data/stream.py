@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from gendrpix.errors import PictureError
-from gendrpix.image.read import SUFFIXES, open_picture
+from gendrpix.image.formats import SUFFIXES
+from gendrpix.image.read import open_picture
 from training.data.degradation import sample_rng
 from training.data.sample import CropSettings, Sample, as_bytes, crop, make_sample
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gendrpix.metrics.registry import METRICS, LpipsNet
+from gendrpix.metrics.registry import BUNDLED_LPIPS_NET, METRICS, LpipsNet
 from gendrpix.models.attention import AttentionKind
 from gendrpix.specs import COMPARED_OMEGA, NEG_PAD, POS_PAD, Offset
 from training.evaluation.methods import Choice
@@ -52,13 +52,14 @@ class EvaluateConfig:
     """Kinds of self-attention; several give a line each, RESTORER/KIND. None is as loaded, auto."""
     outputs: tuple[str, ...] = ()
     """NAME=FOLDER of ready-made results, named as the inputs are: published ones, or another program's."""
-    ncnn: tuple[str, ...] = ()
-    """NAME=MODEL.param, networks of others in ncnn's format with MODEL.bin beside; run and timed here, on the CPU."""
+    baselines: tuple[str, ...] = ()
+    """NAME=PLACE, networks of others, run and timed here: a .safetensors, .pth, .param or .onnx file, or the name of
+    one in GENDRPIX_BASELINES."""
     common: bool = False
     """Use only the pictures that every folder of outputs has."""
     metrics: tuple[str, ...] = tuple(METRICS)
     """Which metrics; those whose weights cannot be had are left out with the reason."""
-    lpips_net: LpipsNet = "alex"
+    lpips_net: LpipsNet = BUNDLED_LPIPS_NET
     """LPIPS's trunk."""
     against: str = ""
     """Whom the paired differences are taken to; gendr where it is evaluated, else bicubic."""

@@ -48,13 +48,13 @@ from training.evaluation.methods import (
     RESIZERS,
     TRUTH,
     Method,
-    ncnn_methods,
+    baseline_methods,
     open_methods,
     output_methods,
     truth_method,
 )
 from training.evaluation.report import CsvTable, describe, make_headings, to_document, to_markdown
-from training.evaluation.statistics import Row, bootstrap
+from training.evaluation.statistics import Row, mean_interval
 from training.loop.validation import psnr
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def prepare(config: EvaluateConfig, cache: RestorerCache) -> tuple[list[Method],
         warmup=1 if config.timing else 0,
         repeats=config.repeats,
     )
-    networks = ncnn_methods(config.ncnn, settings)
+    networks = baseline_methods(config.baselines, settings, cache.device)
     peers, dataset = output_methods(config.outputs, dataset, settings, common=config.common, others=networks)
     dataset = dataset.spread(config.pictures)
     methods = open_methods(
@@ -223,7 +223,7 @@ def score_autoencoder(config: EvaluateConfig, dataset: EvaluationDataset, cache:
     found = reconstruction_psnr(cache("gendr" if "gendr" in config.restorers else "gendr-adc").vae, dataset)
     if not found:
         return {}
-    return {"psnr_rgb_db": bootstrap(list(found.values())).to_dict(), "pictures": found}
+    return {"psnr_rgb_db": mean_interval(list(found.values())).to_dict(), "pictures": found}
 
 
 def to_row(method: Method, case: Case, record: Record) -> Row:

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from PIL import Image
 
-from gendrpix.baselines.ncnn_files import NcnnNetwork
-from gendrpix.comparison.comparison import SCORED, Record, check_truth, run_choice, score_image
+from gendrpix.baselines.find import open_baseline
+from gendrpix.baselines.restorer import NetworkRestorer
+from gendrpix.comparison.comparison import SCORED, Record, check_truth, run_choice, run_restorer, score_image
 from gendrpix.devices import describe_device
 from gendrpix.image.read import open_picture
 from gendrpix.image.resize import output_size, resize
 from gendrpix.image.write import to_pil
-from gendrpix.metrics.profiling import measure_peak, timed
+from gendrpix.metrics.profiling import timed
 from gendrpix.metrics.scorer import Scorer
 from gendrpix.restore.cache import RestorerCache
 from gendrpix.restore.guidance import Branches, mix
@@ -186,28 +187,22 @@ def _without_truth(case: Case) -> Case:
     return dataclasses.replace(case, truth=None)
 
 
-def ncnn_methods(words: Sequence[str], settings: CompareSettings) -> list[Method]:
-    """Methods for NAME=MODEL.param, networks of others, loaded now and timed as the restorers are, on the CPU.
+def baseline_methods(words: Sequence[str], settings: CompareSettings, device: torch.device) -> list[Method]:
+    """Methods for NAME=PLACE, networks of others by file or name, loaded now and timed as the restorers are.
 
     Raises ValueError for a malformed word, a taken name or a network that cannot be loaded.
     """
     methods = []
-    for name, place in split_words("--ncnn", words, taken_names()):
-        run = partial(run_network, name, NcnnNetwork(Path(place)), settings)
-        methods.append(Method(name=name, label=name, run=run))
+    for name, place in split_words("--baselines", words, taken_names()):
+        network = open_baseline(place, device)
+        run = partial(_run_baseline, name, network, settings)
+        methods.append(Method(name=name, label=name, run=run, weights=network.digest[:DIGITS]))
     return methods
 
 
-def run_network(name: str, network: NcnnNetwork, settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
-    """The record of one case. Raises ValueError where the network's factor is another than the evaluation's."""
-    height, width = output_size(case.photo.height, case.photo.width, settings.scale)
-    check_truth(case.truth, width, height)
-    with measure_peak("cpu") as peak:
-        timing = timed(lambda: network(case.photo.color), "cpu", warmup=settings.warmup, repeats=settings.repeats)
-    check_result_size(name, case.name, timing.result.shape[-2:], (height, width), settings.scale)
-    record = ready_record(name, name, to_pil(timing.result), settings, case, scorer)
-    measured: dict[str, Any] = {"seconds": timing.seconds, "all_seconds": timing.all_seconds, "peak": peak}
-    return dataclasses.replace(record, **measured, device=describe_device(torch.device("cpu")))
+def _run_baseline(name: str, network: NetworkRestorer, settings: CompareSettings, case: Case, scorer: Scorer) -> Record:
+    record = run_restorer(case.photo, network, settings, scorer, case.truth)
+    return dataclasses.replace(record, name=name, label=name)
 
 
 def taken_names() -> set[str]:

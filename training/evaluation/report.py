@@ -19,10 +19,10 @@ from gendrpix.report.tables import DASH, Table, format_bytes, format_seconds
 from training.evaluation.config import EvaluateConfig
 from training.evaluation.datasets import EvaluationDataset
 from training.evaluation.methods import Method
-from training.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, Interval, Row, by_restorer, differences, summarise
+from training.evaluation.statistics import CONFIDENCE, INTERVALS, Interval, Row, by_restorer, differences, summarise
 
 METHOD = (
-    f"Means with {CONFIDENCE:.0%} percentile bootstrap intervals over pictures ({NUM_RESAMPLES:,} resamples).",
+    f"Means with {INTERVALS}",
     "PSNR and SSIM on Y (BT.601), no border crop; everything is scored rounded to 8 bits.",
     "The grid score shows a pattern of 8 pixels: compare it with the truth's; a high one casts doubt on the rest.",
 )
@@ -84,7 +84,7 @@ def to_markdown(rows: Sequence[Row], header: Mapping[str, Any], against: str, he
     compared: Table = difference_table(rows, against, headings)
     if compared.rows:
         lines += ["Paired differences, picture by picture:", "", compared.to_markdown(), ""]
-    notes = [*describe_autoencoder(header), *METHOD, *incomplete_notes(rows)]
+    notes = [*describe_autoencoder(header), *METHOD, *cautions(rows), *incomplete_notes(rows)]
     return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
 
 
@@ -185,6 +185,11 @@ def _cells(
     return [text(name) if name in of_one else DASH for name in shown]
 
 
+def cautions(rows: Sequence[Row]) -> list[str]:
+    """What the metrics that have a value cannot see, a sentence each."""
+    return [spec.caution for name, spec in METRICS.items() if spec.caution and any(name in row.values for row in rows)]
+
+
 def incomplete_notes(rows: Sequence[Row]) -> list[str]:
     """Every reason for a missing figure, once, with the number of pictures where that is not all of them."""
     num_pictures = len({row.picture for row in rows})
@@ -207,7 +212,7 @@ def to_document(rows: Sequence[Row], header: Mapping[str, Any], against: str) ->
     return {
         **header,
         "confidence": CONFIDENCE,
-        "num_resamples": NUM_RESAMPLES,
+        "interval": "t",
         "summary": plain(summarise(rows)),
         "against": against,
         "differences": plain(differences(rows, against)),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from gendrpix.metrics.registry import LpipsNet
+from gendrpix.metrics.weight_files import load_lpips
 from gendrpix.models.networks import Autoencoder
 from training.config import Perceptual
 
@@ -23,7 +25,7 @@ def build_perceptual_loss(kind: Perceptual, autoencoder: Autoencoder, device: to
         return None
     if kind == "encoder":
         return EncoderFeatureLoss(autoencoder).to(device)
-    return _lpips(kind.removeprefix("lpips-"), device)
+    return _lpips("squeeze" if kind == "lpips-squeeze" else "vgg", device)
 
 
 class EncoderFeatureLoss(nn.Module):
@@ -57,11 +59,9 @@ def _unit(feature: Tensor) -> Tensor:
     return feature / (feature.square().sum(1, keepdim=True) + 1e-6).sqrt()
 
 
-def _lpips(net: str, device: torch.device) -> PerceptualLoss:
-    import pyiqa
-
+def _lpips(net: LpipsNet, device: torch.device) -> PerceptualLoss:
     try:
-        metric = pyiqa.create_metric("lpips", net=net, as_loss=True, device=device)
+        metric = load_lpips(net, device, as_loss=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"LPIPS with the {net} trunk cannot be had ({error}). Connect to a network once, set TORCH_HOME to a "

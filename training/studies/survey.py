@@ -98,7 +98,7 @@ CROP_COLUMNS = 4
 """Crops side by side: a page is some 900 pixels wide."""
 SHARED = (
     *("scale", "pictures", "restorers", "weights", "guidance", "pos_pad", "neg_pad", "metrics", "lpips_net"),
-    *("device", "dtype", "crops", "crop_px", "ncnn"),
+    *("device", "dtype", "crops", "crop_px", "baselines"),
 )
 """Settings that every evaluation of a survey has in common, of the same name in both."""
 

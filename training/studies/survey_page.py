@@ -15,6 +15,7 @@ from gendrpix.files import write_text
 from training.evaluation.figures import to_webp
 from training.evaluation.report import (
     METHOD,
+    cautions,
     describe_autoencoder,
     describe_size,
     difference_table,
@@ -120,7 +121,7 @@ def placeholder(field: str, value: object) -> str:
     if isinstance(value, Path):
         own = field in ("out", "work") and not value.is_absolute()
         return value.as_posix() if own else value.resolve().name.upper()
-    if field in ("outputs", "ncnn"):
+    if field in ("outputs", "baselines"):
         name, _, place = str(value).partition("=")
         return f"{name}={Path(place).resolve().name}"
     if field == "weights" and Path(str(value)).is_dir():
@@ -169,7 +170,7 @@ def describe_section(section: Section) -> list[str]:
     ]
     for against in AGAINST:
         lines += paired_differences(rows, against, headings)
-    notes = incomplete_notes(rows)
+    notes = [*cautions(rows), *incomplete_notes(rows)]
     return [*lines, "</details>", "", *(f"- {note}" for note in notes), *([""] if notes else [])]
 
 

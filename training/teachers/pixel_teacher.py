@@ -12,8 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gendrpix.baselines.ncnn_files import NcnnNetwork, weights_beside
-from gendrpix.baselines.torch_files import SUFFIXES, TorchNetwork, open_torch_network
+from gendrpix.baselines.find import formats, open_network
+from gendrpix.baselines.ncnn_files import weights_beside
 from gendrpix.errors import PictureError
 from gendrpix.image.read import open_picture
 from gendrpix.restore.pipelines import GenDRPipeline
@@ -38,19 +38,15 @@ class PixelTeacher(Protocol):
 
 
 class NetworkTeacher:
-    """A network from a file: .safetensors or .pth by spandrel, .param by ncnn (on a GPU by spandrel too)."""
+    """A network from a file of any format of `gendrpix.baselines.find`."""
 
     def __init__(self, file: Path, device: torch.device) -> None:
         """Load it. Raises ValueError for a file that no reader understands."""
         self.name = file.name
         with (weights_beside(file) if file.suffix == ".param" else file).open("rb") as weights:
             self.digest = hashlib.file_digest(weights, "sha256").hexdigest()
-        self._run: NcnnNetwork | TorchNetwork
-        if file.suffix == ".param" and device.type == "cpu":
-            self._run = NcnnNetwork(file)
-        else:
-            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-            self._run = open_torch_network(file, device, dtype)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self._run = open_network(file, device, dtype)
 
     def __call__(self, small: Tensor, x: Tensor) -> Tensor:
         """See `PixelTeacher`."""
@@ -115,7 +111,7 @@ def digest_picture(picture: Tensor) -> str:
 def open_pixel_teacher(place: str, device: torch.device) -> PixelTeacher:
     """The teacher in a file or folder, by what it holds. Raises ValueError where it is none of the four kinds."""
     path = Path(place)
-    if path.suffix in (".param", *SUFFIXES):
+    if path.suffix.lower() in formats():
         return NetworkTeacher(path, device)
     if path.is_dir() and not (path / INDEX_FILE).is_file():
         return FolderTeacher(path)

@@ -121,7 +121,7 @@ def save_16_bits(
     from gendrpix.image.write import save_png
     from gendrpix.restore.pipelines import enlarged_alpha
 
-    picture = Picture(color=record.pixels, alpha=enlarged_alpha(source, record.pixels))
+    picture = Picture(color=record.pixels, alpha=enlarged_alpha(source, record.pixels), grey=source.grey)
     return save_png(picture, folder / file_name(stem, f"{record.name}_16bit"), metadata=metadata, bits=16)
 
 

@@ -79,6 +79,10 @@ class History:
         drawn = {run.label: run for run in same if metric in run.values}  # of equal settings, the newest
         best = worth_their_time([(run.seconds, run.values[metric]) for run in drawn.values()], spec.higher_is_better)
         said = ", ".join(label.replace("*", "\\*") for label, worth in zip(drawn, best, strict=True) if worth)
+        best_line = (
+            f"{runs[-1].subject}. Worth their time by {spec.label} alone: **{said}**. One metric is no verdict: look "
+            f"at the pictures. {spec.caution}"
+        ).strip()
         return {
             self.runs: list(runs),
             self.panel: gr.update(visible=True),
@@ -88,7 +92,7 @@ class History:
                 x_lim=[0, 1.1 * max(run.seconds for run in drawn.values())],
                 y_title=f"{spec.heading}, {spec.direction}",
             ),
-            self.best: f"{runs[-1].subject}. Worth their time: **{said}**.",
+            self.best: best_line,
         }
 
 

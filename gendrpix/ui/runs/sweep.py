@@ -95,7 +95,8 @@ class Workspaces:
         side = max(1, int(region.side_px // region.scale))
         box = place_box(picture.width, picture.height, across=region.across, down=region.down, side_px=side)
         pipeline = self.engine.pipeline("gendr-pix")
-        return Workspace(bank=BranchBank(pipeline, pipeline.prepare(cut(picture, box), region.scale)))
+        pixels = pipeline.prepare(cut(picture, box), region.scale)
+        return Workspace(bank=BranchBank(pipeline, pixels, grey=picture.grey))
 
     def sweep(self, space: Workspace, key: SweepKey, stop: CancelToken | None = None) -> Iterator[int]:
         """Score the offsets that are not known yet, into `space.sweeps[key]`; the number known after each.

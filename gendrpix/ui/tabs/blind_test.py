@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from gendrpix.report.tables import DASH
 from gendrpix.specs import CHOICE_LABELS
 from gendrpix.ui.engine.cancel import CancelToken
 from gendrpix.ui.engine.engine import COMPUTE, Engine
@@ -35,7 +37,7 @@ EXAMPLE, EXAMPLE_SCALE = "cat", 4.0
 FIRST, SECOND, NEITHER = "A is better", "B is better", "No difference"
 RANKING_LINE = (
     "Points are those of the Bradley-Terry model, as in chess: 400 more are odds of 10 to 1. ± is the 95% interval; "
-    "with few votes it is wide, and then the order means little."
+    "with few votes it is wide, and then the order means little. Below 5 votes there is none (–)."
 )
 Updates = dict[Any, Any]
 
@@ -206,6 +208,13 @@ class BlindTab:
         }
 
 
+def format_points(one: Rank) -> str:
+    """ "+120 ± 80"; a dash where there is no interval, and no sign before 0."""
+    rounded = round(one.points)
+    points = f"{rounded:+d}" if rounded else "0"
+    return f"{points} ± {DASH if math.isnan(one.error_points) else round(one.error_points)}"
+
+
 def ranking_table(ranks: Sequence[Rank]) -> str:
     """The ranking as Markdown."""
     from gendrpix.report.tables import Table
@@ -213,7 +222,7 @@ def ranking_table(ranks: Sequence[Rank]) -> str:
     rows = tuple(
         (
             one.name,
-            f"{one.points:+.0f} ± {one.error_points:.0f}",
+            format_points(one),
             str(one.wins),
             str(one.losses),
             str(one.ties),

@@ -142,7 +142,7 @@ class Tuning:
         from gendrpix.metrics.registry import METRICS
         from gendrpix.report.maps import figure_text
 
-        said = []
+        said, cautions = [], []
         for metric in ("grid", "piqe"):
             spec = METRICS[metric]
             if min(result.shape[-2:]) < spec.min_px:
@@ -150,8 +150,10 @@ class Tuning:
             before, after = (self.spaces.measure(x, metric) for x in (start, result))
             unit = f" {spec.unit}" if spec.unit else ""
             said.append(f"{spec.label} **{figure_text(after)}{unit}** (input {figure_text(before)}{unit})")
+            cautions.append(spec.caution)
         height, width = result.shape[-2:]
-        return f"{width} × {height} pixels. " + (", ".join(said) + ". Lower is better." if said else "")
+        sentences = [f"{width} × {height} pixels.", *([", ".join(said) + ".", "Lower is better."] if said else [])]
+        return " ".join([*sentences, *filter(None, cautions)])
 
     def _crops(self, space: Workspace, guidance: Guidance, swept: Swept | None) -> Image:
         from gendrpix.image.write import to_pil

@@ -26,8 +26,8 @@ from training.evaluation.config import EvaluateConfig
 from training.evaluation.datasets import Degrading, degraded_dataset, held_out_dataset, paired_dataset, photo_dataset
 from training.evaluation.evaluate import evaluate
 from training.evaluation.figures import find_crop, pick_pictures, plot_intervals
-from training.evaluation.report import incomplete_notes, summary_table
-from training.evaluation.statistics import Row, bootstrap, differences, summarise
+from training.evaluation.report import METHOD, incomplete_notes, summary_table
+from training.evaluation.statistics import Row, differences, mean_interval, summarise
 
 FAST = ("psnr", "ssim", "grid")
 """Metrics that need neither weights nor much time."""
@@ -86,28 +86,35 @@ def make_row(restorer: str, picture: str, missing: dict[str, str] | None = None,
 
 
 def test_the_interval_follows_its_definition() -> None:
-    values = [1.0, 4.0, 2.5, 9.0]
-    rng = np.random.default_rng(7)
-    means = [sum(values[i] for i in drawn) / 4 for drawn in rng.integers(4, size=(500, 4))]
-    found = bootstrap(values, num_resamples=500, seed=7)
-    assert found.mean == pytest.approx(4.125)
-    assert (found.low, found.high) == pytest.approx((np.percentile(means, 2.5), np.percentile(means, 97.5)))
+    values = [1.0, 4.0, 2.5, 9.0, 3.5]
+    half = 2.776445 * np.std(values, ddof=1) / math.sqrt(5)  # t of 4 degrees of freedom, from a printed table
+    found = mean_interval(values)
+    assert (found.mean, found.low, found.high) == pytest.approx((4.0, 4 - half, 4 + half), rel=1e-6)
+
+
+@pytest.mark.parametrize("num_pictures", [5, 6, 10, 20, 100])
+def test_a_95_percent_interval_holds_the_true_mean_in_95_percent_of_the_cases(num_pictures: int) -> None:
+    drawn = np.random.default_rng(0).normal(27, 3, (2000, num_pictures))
+    held = [found.low <= 27 <= found.high for found in map(mean_interval, drawn)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)  # three standard errors of 2,000 draws
 
 
 def test_the_interval_agrees_with_the_normal_one_for_many_pictures() -> None:
     values = np.random.default_rng(0).normal(27, 3, 400)
     half = 1.96 * values.std() / math.sqrt(400)
-    found = bootstrap(values.tolist())
+    found = mean_interval(values.tolist())
     assert found.low == pytest.approx(values.mean() - half, abs=0.03)
     assert found.high == pytest.approx(values.mean() + half, abs=0.03)
 
 
-def test_one_picture_has_no_interval_and_none_is_an_error() -> None:
-    one = bootstrap([3.0])
-    assert one.mean == 3.0 and math.isnan(one.low) and one.to_text(2) == "3.00"
-    assert one.to_dict() == {"mean": 3.0, "low": None, "high": None, "num_pictures": 1}
+@pytest.mark.parametrize("num_pictures", [1, 4])
+def test_few_pictures_have_no_interval_and_none_is_an_error(num_pictures: int) -> None:
+    few = mean_interval([3.0, 5.0, 2.0, 2.0][:num_pictures])
+    assert few.mean == 3.0 and math.isnan(few.low) and few.to_text(2) == "3.00 [–]"
+    assert few.to_dict() == {"mean": 3.0, "low": None, "high": None, "num_pictures": num_pictures}
+    assert "none (–) below 5 pictures" in METHOD[0]
     with pytest.raises(ValueError, match="score at least one picture"):
-        bootstrap([])
+        mean_interval([])
 
 
 def test_differences_are_paired_by_picture() -> None:
@@ -126,7 +133,7 @@ def test_a_metric_missing_for_some_pictures_is_averaged_over_the_others_and_said
     rows = [make_row("one", "a", niqe=4.0), make_row("one", "b", missing={"niqe": reason})]
     assert summarise(rows)["one"]["niqe"].num_pictures == 1
     assert incomplete_notes(rows) == [f"{reason} (on 1 of 2 pictures)"]
-    assert summary_table(rows, {"niqe": "NIQE ↓"}).rows == (("One", "4.00", "500 ms", "1 MB"),)
+    assert summary_table(rows, {"niqe": "NIQE ↓"}).rows == (("One", "4.00 [–]", "500 ms", "1 MB"),)
 
 
 # Cases -------------------------------------------------------------------------------------------------------------

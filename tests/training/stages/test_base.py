@@ -8,50 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, PNDMScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import DDPMScheduler, UNet2DConditionModel
 
 from gendrpix.models.networks import build_unet, signal_and_noise
 from gendrpix.restore.pipelines import load_restorer
+from gendrpix.weights.source import MIRRORS, encode_prompts
 from tests.helpers.models import TINY, save_tiny_family
+from tests.helpers.sources import SCHEDULE, save_source
 from tests.helpers.stages import checkpoint_state, stage_words
 from training.__main__ import main
 from training.losses.score_distillation import Denoiser, draw_noise
-from training.stages.base import MIRRORS, encode_prompts
-
-SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
-
-
-def save_source(folder: Path, *, prediction: str = "epsilon", channels: int = 3, **schedule: Any) -> Path:
-    """A Stable Diffusion of the tiny geometry, with the channels of another autoencoder than the tiny one."""
-    torch.manual_seed(0)
-    build_unet(TINY, channels, channels).save_pretrained(folder / "unet")
-    PNDMScheduler(prediction_type=prediction, **{**SCHEDULE, **schedule}).save_pretrained(folder / "scheduler")
-    words = [
-        "<|startoftext|>",
-        "<|endoftext|>",
-        *(c + end for c in "abcdefghijklmnopqrstuvwxyz-," for end in ("", "</w>")),
-    ]
-    letters = folder / "letters"
-    letters.mkdir()
-    (letters / "vocab.json").write_text(json.dumps({word: n for n, word in enumerate(words)}))
-    (letters / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer.from_pretrained(letters)
-    tokenizer.model_max_length = TINY.prompt_tokens
-    tokenizer.save_pretrained(folder / "tokenizer")
-    sizes = CLIPTextConfig(
-        vocab_size=len(words),
-        hidden_size=TINY.prompt_channels,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=8,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    CLIPTextModel(sizes).save_pretrained(folder / "text_encoder")
-    return folder
 
 
 def run_base(tmp_path: Path, photos: Path, *options: str, steps: int = 2, **loop: Any) -> int:

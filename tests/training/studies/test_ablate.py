@@ -39,7 +39,7 @@ def row(name: str, picture: int, **values: float) -> Row:
 
 
 def test_advantages_are_paired_and_turned_into_the_claims_direction() -> None:
-    hardness = [10.0, 50.0, 30.0, 20.0]
+    hardness = [10.0, 50.0, 30.0, 20.0, 40.0]
     better = [row("a", n, piqe=h - 1, psnr=h + 2) for n, h in enumerate(hardness)]
     worse = [row("b", n, piqe=h, psnr=h) for n, h in enumerate(hardness)][::-1]
     gains = advantages(better, worse, ("piqe", "psnr", "niqe"))

@@ -38,6 +38,6 @@ def test_only_runs_of_the_newest_photo_are_compared() -> None:
     frame = shown[history.plot]["value"]
     assert list(frame["restorer"]) == ["GenDR", "GenDR-Pix*", "GenDR-Adc"]
     assert list(frame["quality"]) == [30.0, 40.0, 50.0]
-    assert shown[history.best].endswith("Worth their time: **GenDR, GenDR-Pix\\***.")
+    assert shown[history.best].count("Worth their time by PIQE alone: **GenDR, GenDR-Pix\\***.") == 1
     assert list(history.shown(runs, "grid")[history.plot]["value"]["restorer"]) == ["GenDR"]
     assert history.shown([], None)[history.panel]["visible"] is False

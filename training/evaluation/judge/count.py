@@ -1,13 +1,14 @@
 """Counting a vote of `judge`: the share that ours got, with an interval over pairs, and every lost pair on a page.
 
 A vote is 1 for the method preferred and 1/2 for each in a tie. The votes on one pair are not independent, so a pair's
-mean over its voters is one observation: the interval is the percentile bootstrap over pairs
-(`training.evaluation.statistics`).
+mean over its voters is one observation: the interval is Student's t over pairs (`training.evaluation.statistics`),
+within 0 and 1. Where all pairs agree on one side, it is the exact binomial one (Clopper and Pearson 1934).
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from training.evaluation.datasets import enumerated
 from training.evaluation.figures import to_webp
 from training.evaluation.judge.sheets import side_by_side
 from training.evaluation.judge.vote import COLUMNS, GAP_PX, digest_file
-from training.evaluation.statistics import CONFIDENCE, NUM_RESAMPLES, Interval, bootstrap
+from training.evaluation.statistics import CONFIDENCE, FEWEST_PICTURES, Interval, mean_interval
 
 CHOICES = ("left", "right", "tie")
 FEWEST_VOTERS = 3
@@ -151,8 +152,18 @@ def tally_pair(pair: Mapping[str, Any], votes: Mapping[str, Mapping[str, str]]) 
 
 
 def share_of(tallies: Sequence[Tally]) -> Interval:
-    """The share of votes that ours got, with its interval over pairs."""
-    return bootstrap([tally.share for tally in tallies])
+    """The share of votes that ours got, with its interval over pairs.
+
+    Where every pair went wholly to one side, t has no width; the exact binomial interval of n in n takes its place.
+    """
+    share = mean_interval([tally.share for tally in tallies])
+    low, high = max(share.low, 0.0), min(share.high, 1.0)
+    furthest = ((1 - CONFIDENCE) / 2) ** (1 / len(tallies))
+    if share.low == share.high == 0:
+        high = 1 - furthest
+    elif share.low == share.high == 1:
+        low = furthest
+    return dataclasses.replace(share, low=low, high=high)
 
 
 def by_group(tallies: Sequence[Tally]) -> dict[str, list[Tally]]:
@@ -168,7 +179,7 @@ def to_document(key: Mapping[str, Any], tallies: Sequence[Tally]) -> dict[str, A
         "other": key["other"],
         "set": key.get("set", ""),
         "confidence": CONFIDENCE,
-        "num_resamples": NUM_RESAMPLES,
+        "interval": "t, within 0 and 1; exact binomial where all pairs agree",
         "voters": list(tallies[0].given),
         "num_votes": sum(len(tally.given) for tally in tallies),
         "votes_for_ours": sum(sum(tally.given.values()) for tally in tallies),
@@ -196,7 +207,8 @@ def to_markdown(key: Mapping[str, Any], tallies: Sequence[Tally], lost: Sequence
         f"# {ours} against {other}",
         "",
         f"{key.get('set', '')}: {len(tallies)} pairs of crops, {len(voters)} voters. A tie is half a vote.",
-        f"The interval is a percentile bootstrap over pairs ({NUM_RESAMPLES} draws) of a pair's mean over its voters.",
+        "The interval is Student's t over pairs, of a pair's mean over its voters.",
+        f"Below {FEWEST_PICTURES} pairs there is none ({DASH}).",
         "It holds for other photos of this kind and the same voters.",
         "",
         table.to_markdown(),

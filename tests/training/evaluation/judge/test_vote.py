@@ -12,7 +12,7 @@ from PIL import Image
 from tests.training.evaluation.test_evaluate import write_photos
 from training.__main__ import main
 from training.evaluation.judge.config import JudgeConfig
-from training.evaluation.judge.count import count_votes
+from training.evaluation.judge.count import Tally, count_votes, share_of
 from training.evaluation.judge.judge import judge
 from training.evaluation.judge.vote import Ballot, Sides, draw_places
 
@@ -192,3 +192,17 @@ def test_the_command_writes_pairs_of_its_results_and_keeps_them(tmp_path: Path) 
     judge(dataclasses.replace(config, overwrite=True))
     again = json.loads((config.out / "keys" / "vote-1.json").read_text(encoding="utf-8"))
     assert again == document
+
+
+def tally(*given: float) -> Tally:
+    return Tally(pair="p", photo="p", groups=(), ours="left", given={str(i): one for i, one in enumerate(given)})
+
+
+def test_the_interval_of_a_share_stays_within_0_and_1_and_has_a_width_where_all_agree() -> None:
+    few = share_of([tally(1, 1, 1)] * 4)
+    assert few.mean == 1 and few.to_text(3) == "1.000 [–]"
+    all_ours, all_theirs = share_of([tally(1, 1, 1)] * 10), share_of([tally(0, 0, 0)] * 10)
+    assert (all_ours.low, all_ours.high) == pytest.approx((0.6915, 1), abs=1e-4)  # Clopper and Pearson, 10 of 10
+    assert (all_theirs.low, all_theirs.high) == pytest.approx((0, 0.3085), abs=1e-4)
+    mixed = share_of([*[tally(1, 1, 0.5)] * 5, tally(0, 0, 0)])
+    assert mixed.low < mixed.mean < mixed.high == 1
