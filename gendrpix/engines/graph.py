@@ -45,10 +45,10 @@ class Level(nn.Module):
 
     def block(self, number: int, x: Tensor, row: int) -> Tensor:
         """One residual block and its transformer, if it has one."""
-        x = self.resnets[number](x)
+        hidden: Tensor = self.resnets[number](x)
         if self.crossed[number]:
-            x = self.transformers[number](x, row)
-        return x
+            hidden = self.transformers[number](hidden, row)
+        return hidden
 
 
 class UNet(nn.Module):

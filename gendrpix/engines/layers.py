@@ -36,7 +36,8 @@ class Resnet(nn.Module):
         """(1, C, h, w) => (1, C', h, w)."""
         hidden: Tensor = self.conv1(F.silu(self.norm1(x)))
         hidden = self.conv2(F.silu(self.norm2(hidden)))
-        return (x if self.shortcut is None else self.shortcut(x)) + hidden
+        kept: Tensor = x if self.shortcut is None else self.shortcut(x)
+        return kept + hidden
 
 
 class PromptAttention(nn.Module):

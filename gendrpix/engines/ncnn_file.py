@@ -8,7 +8,7 @@ from torch import nn
 from gendrpix.engines.enlarge import SCALE
 from gendrpix.engines.graph import Branch, Level, Restorer, UNet
 from gendrpix.engines.layers import PromptAttention, Resnet, Transformer, TransformerBlock
-from gendrpix.engines.ncnn_layers import NcnnNetwork
+from gendrpix.engines.ncnn_layers import NcnnNetwork, Value
 from gendrpix.engines.ncnn_windows import LONGEST, add_attention
 from gendrpix.engines.windows import WindowedAttention
 from gendrpix.models.pattern import WIDER
@@ -166,7 +166,7 @@ def _repeated(net: NcnnNetwork, detail: str, tokens: int) -> str:
 def _mean_around(net: NcnnNetwork, maps: str, tokens: int, *, whole: bool = False) -> str:
     """The mean over `tokens` x `tokens` positions around each; `whole`: those beyond the borders count, as zeros."""
     reach = tokens // 2
-    shared = {0: 1, 2: 1, 5: 1, 6: int(whole)}
+    shared: dict[int, Value] = {0: 1, 2: 1, 5: 1, 6: int(whole)}
     down = net.add("Pooling", [maps], {**shared, 1: 1, 11: tokens, 3: 0, 13: reach})
     return net.add("Pooling", [down], {**shared, 1: tokens, 11: 1, 3: reach, 13: 0})
 

@@ -56,7 +56,8 @@ def predicted_levels(positive: Tensor, negative: Tensor, omega: float) -> Tensor
     """
     places = [(rows, columns) for rows in range(PATCH) for columns in range(PATCH)]
     levels = [pattern_levels(predict_pattern(positive, negative, omega, place, (0, 0))) for place in places]
-    return torch.stack(levels, dim=-1).unflatten(-1, (PATCH, PATCH))
+    table: Tensor = torch.stack(levels, dim=-1).unflatten(-1, (PATCH, PATCH))
+    return table
 
 
 def pattern_levels(pattern: Tensor) -> Tensor:

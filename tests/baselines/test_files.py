@@ -15,14 +15,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from gendrpix.__main__ import main
 from gendrpix.baselines import onnx_files, restorer
 from gendrpix.baselines.find import baselines_folder, find_baselines, formats, open_baseline, open_baselines
 from gendrpix.baselines.install import main as install
 from gendrpix.baselines.install import unpack
 from gendrpix.baselines.restorer import run_in_tiles
 from gendrpix.image.picture import Picture
+from gendrpix.image.read import open_picture
+from gendrpix.image.write import save_png
 from gendrpix.settings.restoration import CompareSettings
 from tests.baselines.test_networks import ENLARGES, write_network
+from tests.helpers.models import save_tiny_family
 
 onnx: Any = pytest.importorskip("onnx", reason="pip install -r requirements-peers.txt")
 pytest.importorskip("onnxruntime", reason="pip install -r requirements-peers.txt")
@@ -148,6 +152,23 @@ def test_tiles_give_what_the_whole_gives(tmp_path: Path, monkeypatch: pytest.Mon
     notes = opened.restore(pixels, CompareSettings(scale=scale)).notes
     assert notes == ("net ran in tiles of 64 input pixels.",)
     assert restorer.TILE_PX % 8 == 0
+
+
+def test_compare_runs_a_network_beside_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    param, out = write_network(tmp_path / "net"), tmp_path / "out"
+    save_png(picture_of(12, 16), tmp_path / "a.png")
+    family = save_tiny_family(tmp_path / "family", ("gendr-pix",))
+    words = [str(tmp_path / "a.png"), "-o", str(out), "--weights", str(family), "--restorers", "gendr-pix*"]
+    assert main(["compare", *words, "--with", str(param), "--device", "cpu", "--warmup", "0"]) == 0
+    said = capsys.readouterr()
+    assert "model: licence not stated beside the file; SHA-256 " in said.err and "model" in said.out
+    rows = {row["name"]: row for row in json.loads((out / "report.json").read_text(encoding="utf-8"))["records"]}
+    assert float(rows["model"]["seconds"]) > 0 and rows["model"]["dtype"] == "float32"
+    kept = open_picture(out / "a_model.png").color
+    expected = (0.5 * (grown(open_picture(tmp_path / "a.png").color, 4) + 1) / 2 + 0.1) * 2 - 1
+    assert (kept - expected).abs().max() < 2 / 255 * 2
+    assert main(["compare", *words, "--with", str(param), str(param), "--overwrite"]) == 2
+    assert "The name 'model' comes twice" in capsys.readouterr().err
 
 
 # Refused ---------------------------------------------------------------------------------------------------------

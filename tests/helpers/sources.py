@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, PNDMScheduler, UNet2DConditionModel
 from peft import LoraConfig
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -65,6 +65,7 @@ def save_source(
 def save_base(folder: Path) -> Path:
     """A narrow Stable Diffusion 2.1 with its autoencoder of 4 channels, random weights."""
     save_source(folder, channels=4, spec=NARROW_VAE4)
+    DDPMScheduler(**SCHEDULE, clip_sample=False).save_pretrained(folder / "scheduler")  # as SD 2.1's own
     for part in ("unet", "vae"):
         model: Any = build_unet(NARROW_VAE4, 4, 4) if part == "unet" else build_autoencoder(NARROW_VAE4)
         randomize(model)

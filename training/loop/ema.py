@@ -99,14 +99,15 @@ def _part(weight: nn.Parameter) -> nn.Parameter:
     """The part of a weight that this process holds, in the same memory: plain tensors are computed with faster."""
     if not isinstance(weight, DTensor):
         return weight
-    return nn.Parameter(weight.detach().to_local(), requires_grad=weight.requires_grad)
+    held: Any = weight.detach()
+    return nn.Parameter(held.to_local(), requires_grad=weight.requires_grad)
 
 
 def _whole_like(part: Tensor, weight: Tensor) -> Tensor:
     """A tensor of which `part` is what this process holds, divided as `weight` is."""
     if not isinstance(weight, DTensor):
         return part
-    layout = {"shape": weight.shape, "stride": weight.stride()}
+    layout: Any = {"shape": weight.shape, "stride": weight.stride()}
     return whole(DTensor.from_local(part, weight.device_mesh, weight.placements, **layout))
 
 

@@ -80,7 +80,7 @@ def _gathered(own: Any, ema: Ema) -> Any:
     if ema.shadow_params:
         names = [name for name, _ in own.named_parameters()]
         weights |= dict(zip(names, ema.whole_averages(), strict=True))
-    original = next(kind for kind in type(own).__mro__ if not issubclass(kind, FSDPModule))
+    original: Any = next(kind for kind in type(own).__mro__ if not issubclass(kind, FSDPModule))
     result = original.from_config(own.config)
     result.load_state_dict(weights)
     if hasattr(own, "attn_processors"):

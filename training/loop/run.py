@@ -110,7 +110,7 @@ class Run:
         DeepSpeed and FSDP flatten the weights and refuse those whose memory lies in another order.
         """
         layout = torch.contiguous_format if self.sharded else torch.channels_last
-        nn.Module.to(model, self.accelerator.device, memory_format=layout)
+        model.to(self.accelerator.device).to(memory_format=layout)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision as the settings ask for it; accelerate's own does nothing under DeepSpeed."""
@@ -136,7 +136,7 @@ class Run:
             logger.info(
                 "%s: the first fit takes %d crops in place of %d: as many as are trained on", self.stage, seen, asked
             )
-        return min(asked, seen)
+        return int(min(asked, seen))
 
     # Optimisation --------------------------------------------------------------------------------------------------
 

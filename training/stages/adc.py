@@ -45,7 +45,6 @@ def train(config: AdcConfig) -> Path:
     # Models
     spec = find_model(config.model)
     teacher = load_trained(GenDRPipeline, config.teacher, "--teacher", spec).to(device)
-    timestep = teacher.config.timestep  # an imported teacher's own
     teacher_unet, prompts = keep_trainable(teacher.unet, trainable=False), teacher.prompts.to(device)
     keep_trainable(teacher.vae, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
@@ -58,7 +57,7 @@ def train(config: AdcConfig) -> Path:
         for differentiated in (unet, teacher.unet):
             differentiated.enable_gradient_checkpointing()
     targets = open_targets(config, "adc", teacher, crops)
-    features = FrozenFeatures(teacher.unet, prompts[:1], timestep)
+    features = FrozenFeatures(teacher.unet, prompts[:1], teacher.config.timestep)
     adversarial = config.backbone != "none" and config.adversarial_weight > 0
     judge = Discriminator(config, run, features.channels)
     if adversarial:
@@ -67,7 +66,9 @@ def train(config: AdcConfig) -> Path:
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored latents."""
-        return predict(unet, pixel_grid.encode(pixels), prompt, timestep=timestep, form=spec.forms["gendr-adc"])
+        return predict(
+            unet, pixel_grid.encode(pixels), prompt, timestep=teacher.config.timestep, form=spec.forms["gendr-adc"]
+        )
 
     def teach(pixels: Tensor, truth: Tensor, negative: Tensor) -> dict[str, Tensor]:
         """The latents of the teacher's restoration and of the truth; a negative sample's target is its own input."""
@@ -139,7 +140,7 @@ def train(config: AdcConfig) -> Path:
         vae=teacher.vae,
         prompts=prompts,
         form=spec.forms["gendr-adc"],
-        timestep=timestep,
+        timestep=teacher.config.timestep,
         pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )

@@ -57,7 +57,7 @@ def train(config: PixConfig) -> Path:
     spec = find_model(config.model)
     teacher = load_trained(GenDRPipeline, config.teacher, "--teacher", spec).to(device)
     adc = load_trained(GenDRAdcPipeline, config.adc, "--adc", spec, vae=teacher.vae).to(device)
-    prompts, timestep = adc.prompts.to(device), adc.config.timestep  # an imported teacher's own
+    prompts = adc.prompts.to(device)
     for frozen in (teacher.unet, teacher.vae, adc.unet):
         keep_trainable(frozen, trainable=False)
     latents, pixel_grid = LatentCodec(teacher.vae), PixelCodec()
@@ -67,7 +67,7 @@ def train(config: PixConfig) -> Path:
 
     def student(pixels: Tensor, prompt: Tensor) -> Tensor:
         """Pixels => restored pixels, as the exported pipeline restores them."""
-        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=timestep, form=form)
+        hidden = predict(unet, pixel_grid.encode(pixels), prompt, timestep=adc.config.timestep, form=form)
         return without_pattern(pixel_grid.decode(hidden), pixels, config.pattern_tokens)
 
     def teach(pixels: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def train(config: PixConfig) -> Path:
         for differentiated in (unet, seen):
             differentiated.enable_gradient_checkpointing()
     targets = open_targets(config, "pix", teacher, crops)
-    features = FrozenFeatures(seen, prompts[:1], timestep)
+    features = FrozenFeatures(seen, prompts[:1], adc.config.timestep)
 
     def judged_maps(y: Tensor) -> list[Tensor]:
         """Pixels => the discriminator backbone's feature maps: of E(y) for GenDR, else of U8(y)."""
@@ -187,7 +187,7 @@ def train(config: PixConfig) -> Path:
         unet=own,
         prompts=prompts,
         form=form,
-        timestep=timestep,
+        timestep=adc.config.timestep,
         pattern_tokens=config.pattern_tokens,
         model=spec.name,
     )

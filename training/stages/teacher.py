@@ -204,7 +204,7 @@ def _start(
     They are those of an earlier GenDR, of the base, or random ones; the settings change the last two.
     """
     asked = {"timestep": config.timestep if config.timestep >= 0 else None, "alpha_bar": config.alpha_bar or None}
-    how = {"timestep": spec.timestep, "alpha_bar": None}
+    how: dict[str, Any] = {"timestep": spec.timestep, "alpha_bar": None}
     if config.start:
         begun = load_trained(GenDRPipeline, config.start, "--start", spec, vae=autoencoder)
         how = {"timestep": begun.config.timestep, "alpha_bar": begun.alpha_bar}

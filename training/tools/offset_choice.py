@@ -57,12 +57,13 @@ def choose_offsets(positive: Tensor, negative: Tensor, counts: Tensor, omega: fl
     if number < 2:
         raise ValueError(f"Got {number} picture(s); an interval needs two or more.")
     weights = counts.double() / counts.sum()
-    levels = predicted_levels(*(_mean(one, weights) for one in (positive, negative)), omega)
+    levels = predicted_levels(_mean(positive, weights), _mean(negative, weights), omega)
     rng = np.random.default_rng(seed)
     drawn = torch.from_numpy(rng.multinomial(number, [1 / number] * number, size=RESAMPLES)).double()
     shares = drawn * counts.double()
     shares = shares / shares.sum(1, keepdim=True)
-    resampled = predicted_levels(*(torch.einsum("rn,ncij->rcij", shares, one) for one in (positive, negative)), omega)
+    draws = [torch.einsum("rn,ncij->rcij", shares, one) for one in (positive, negative)]
+    resampled = predicted_levels(draws[0], draws[1], omega)
     tail = (1 - CONFIDENCE) / 2
     low, high = (resampled.quantile(share, dim=0) for share in (tail, 1 - tail))
     best = divmod(int(levels.flatten().argmin()), PATCH)

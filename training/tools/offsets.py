@@ -61,41 +61,41 @@ def offsets(config: OffsetsConfig) -> Path:
     device = pick_device(config.device)
     pipeline = load_restorer("gendr-pix", config.weights, device=device, dtype=pick_dtype("float32"))
     how = Degrading(degradation=config.degradation, scale=config.scale, most_px=config.most_px)
-    dataset = degraded_dataset(config.photos, how).spread(config.pictures)
-    positive, negative, counts = measure_branches(pipeline, dataset)
+    cases = degraded_dataset(config.photos, how).spread(config.pictures)
+    positive, negative, counts = measure_branches(pipeline, cases)
     choice = choose_offsets(positive, negative, counts, config.omega)
     shares = counts.double() / counts.sum()
     means = [torch.einsum("n,ncij->cij", shares, one) for one in (positive, negative)]
     compared = []
     for difference in tqdm(pick_differences(choice, config.measured), desc="offsets: measured", mininterval=10):
-        pattern = measure_mixture(pipeline, dataset, config.omega, negative_offset(POS_PAD, difference))
+        pattern = measure_mixture(pipeline, cases, config.omega, negative_offset(POS_PAD, difference))
         predicted = predict_pattern(means[0], means[1], config.omega, POS_PAD, negative_offset(POS_PAD, difference))
         correlation = torch.corrcoef(torch.stack([pattern.flatten(), predicted.flatten()]))[0, 1]
         compared.append((difference, float(pattern_levels(pattern)), float(correlation)))
     print_choice(choice, compared, config.omega)
     if config.out == Path():
         return config.photos
-    write_text(config.out, json.dumps(to_document(config, pipeline, dataset, choice, compared), indent=2) + "\n")
+    write_text(config.out, json.dumps(to_document(config, pipeline, cases, choice, compared), indent=2) + "\n")
     return config.out
 
 
-def measure_branches(pipeline: RestorerPipeline, dataset: EvaluationDataset) -> tuple[Tensor, Tensor, Tensor]:
+def measure_branches(pipeline: RestorerPipeline, cases: EvaluationDataset) -> tuple[Tensor, Tensor, Tensor]:
     """(N, 3, 8, 8) float64 mean patterns of each picture's unpadded branches, positive and negative; (N,) patches."""
     patterns: tuple[list[Tensor], list[Tensor]] = ([], [])
     counts = []
-    for case in tqdm(dataset, total=len(dataset), desc="offsets: branches", mininterval=10):
-        x = pipeline.prepare(case.photo, float(dataset.scale))
+    for case in tqdm(cases, total=len(cases), desc="offsets: branches", mininterval=10):
+        x = pipeline.prepare(case.photo, float(cases.scale))
         for branch, found in zip(pipeline.restore_branches(x, plain_cfg=True, batched=False), patterns, strict=True):
             found.append(mean_pattern(branch, x).cpu())
         counts.append(x.shape[-2] // PATCH * (x.shape[-1] // PATCH))
     return torch.stack(patterns[0]), torch.stack(patterns[1]), torch.tensor(counts)
 
 
-def measure_mixture(pipeline: RestorerPipeline, dataset: EvaluationDataset, omega: float, neg_pad: Offset) -> Tensor:
+def measure_mixture(pipeline: RestorerPipeline, cases: EvaluationDataset, omega: float, neg_pad: Offset) -> Tensor:
     """(3, 8, 8) float64: the mean pattern of what PadCFG gives at the paper's p_pos and that p_neg."""
     total, patches = torch.zeros(3, PATCH, PATCH, dtype=torch.float64), 0
-    for case in dataset:
-        x = pipeline.prepare(case.photo, float(dataset.scale))
+    for case in cases:
+        x = pipeline.prepare(case.photo, float(cases.scale))
         restored = mix(pipeline.restore_branches(x, pos_pad=POS_PAD, neg_pad=neg_pad, batched=False), omega)
         count = x.shape[-2] // PATCH * (x.shape[-1] // PATCH)
         total += count * mean_pattern(restored, x).cpu()
@@ -133,7 +133,7 @@ def print_choice(choice: Choice, compared: Sequence[tuple[Offset, float, float]]
 def to_document(
     config: OffsetsConfig,
     pipeline: RestorerPipeline,
-    dataset: EvaluationDataset,
+    cases: EvaluationDataset,
     choice: Choice,
     compared: Sequence[tuple[Offset, float, float]],
 ) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def to_document(
     pos_pad, neg_pad = choice.offsets
     return {
         "weights": unet_digest(pipeline),
-        "pictures": len(dataset),
-        "set": dataset.label,
+        "pictures": len(cases),
+        "set": cases.label,
         "omega": config.omega,
         "predicted": choice.levels.tolist(),
         "low": choice.low.tolist(),
