@@ -73,13 +73,6 @@ class TestInt8:
         assert b"FakeQuantize" in files[0] or b'element_type="i8"' in files[0]
         return opened(tmp_path_factory.mktemp("int8"), files)
 
-    def test_pixels_change_little(self, int8: Runner) -> None:
-        """Random weights amplify what 8 bits round away; a wrong graph changes pixels by 50 levels and more."""
-        pipeline = seeded_pipeline()
-        for name, picture in pictures().items():
-            change = np.abs(int8(picture) - restored_by_torch(pipeline, picture)) * 255
-            assert change.mean() < 10, (name, change.mean())
-
     def test_white_stays_white(self, int8: Runner) -> None:
         """The picture passes beside the quantised layers; through them white would come out as 0.6, 102 levels off."""
         white = pictures()["white"]
