@@ -14,11 +14,11 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from gendrpix.codecs import LatentCodec, PixelCodec
-from gendrpix.networks import predict, signal_and_noise
-from gendrpix.pipelines import GenDRPipeline, load_restorer
 from torch import Tensor
 
+from gendrpix.models.codecs import LatentCodec, PixelCodec
+from gendrpix.models.networks import predict, signal_and_noise
+from gendrpix.restore.pipelines import GenDRPipeline, load_restorer
 from gendrpix.specs import ModelSpec, find_model
 from training.data.crops import open_crops
 from training.data.loader import fitting_batches, sample_batches

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from gendrpix.codecs import LatentCodec, PixelCodec
-from gendrpix.pipelines import GenDRPixPipeline, load_restorer
 from torch import Tensor
 
+from gendrpix.models.codecs import LatentCodec, PixelCodec
+from gendrpix.restore.pipelines import GenDRPixPipeline, load_restorer
 from training.config import PixConfig
 from training.data.crops import open_crops
 from training.data.loader import sample_batches

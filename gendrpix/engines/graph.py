@@ -15,7 +15,7 @@ from gendrpix.engines.layers import Resnet, Transformer, TransformerBlock, copie
 from gendrpix.engines.pattern import pattern_of
 from gendrpix.engines.windows import WindowedAttention
 from gendrpix.models.attention import AutoProcessor
-from gendrpix.models.networks import signal_and_noise
+from gendrpix.models.networks import one_step_levels
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.specs import PATCH, Offset
 
@@ -117,7 +117,8 @@ class Restorer(nn.Module):
         self.enlarge = Enlarge()
         self.unet = UNet(pipeline.unet, prompts if guidance is not None else prompts[:1], config.timestep)
         self.eval()
-        self.form, self.timestep, self.pattern_tokens = config.form, int(config.timestep), int(config.pattern_tokens)
+        self.form, self.pattern_tokens = config.form, int(config.pattern_tokens)
+        self.levels = one_step_levels(int(config.timestep), pipeline.alpha_bar)
 
     def forward(self, picture: Tensor) -> Tensor:
         """One picture, restored."""
@@ -149,7 +150,7 @@ class Restorer(nn.Module):
             return output
         if self.form == "direct":
             return output - given
-        alpha, sigma = signal_and_noise(self.timestep)
+        alpha, sigma = self.levels
         if self.form == "v":
             return (alpha - 1) * given - sigma * output
         return (given - sigma * output) / alpha - given

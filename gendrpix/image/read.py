@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,9 +69,10 @@ def decode_tiff(data: bytes, name: str, limits: Limits, clock: Clock) -> Decoded
     found = tiff_page(file, name)
     try:
         if reader_of(found, name, limits) == "tifffile":
-            deep = read_samples(found, name)
-            clock.check()
             told = told_colors(data, found.exif, "TIFF")
+            deep = read_samples(found, name)
+            deep = replace(deep, space=deep.space or told.space)
+            clock.check()
             return finish_deep(deep, name, limits, told, list(found.notes), deep.orientation)
     except PictureError:
         raise

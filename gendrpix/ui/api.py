@@ -4,8 +4,6 @@ They are what `gradio_client`, plain HTTP and MCP clients call. Gradio reads par
 signatures, so the annotations here must be real types and not strings.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from pathlib import Path

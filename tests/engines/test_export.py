@@ -14,12 +14,13 @@ from gendrpix.__main__ import main
 from gendrpix.engines import packages
 from gendrpix.engines.running import open_exported
 from gendrpix.restore.pipelines import load_restorer
+from gendrpix.specs import POS_PAD
 from gendrpix.weights.verify import digest_weights
 from tests.helpers.engines import restored_by_torch
 from tests.helpers.models import save_tiny_family
 from tests.helpers.pictures import assert_sentence, photo
 
-GUIDE = Path(__file__).parents[1] / "docs" / "export.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "performance" / "export.md"
 NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "ncnn": ("ncnn",)}
 FILES = {
     "onnx": ["gendr-pix-4x.onnx"],
@@ -65,7 +66,7 @@ def test_a_file_says_what_it_was_made_of(weights: Path, tmp_path: Path) -> None:
         "guidance": 1.5,
         "dtype": "float32",
         "version": __version__,
-        "pos_pad": [4, 4],
+        "pos_pad": list(POS_PAD),
         "neg_pad": [2, 3],
     }
     assert said["licence"] == "cc0-1.0" and said["version"] == __version__ and said["format"] == "ncnn"

@@ -36,9 +36,12 @@ def test_the_graph_equals_the_pipeline(guidance: float | None) -> None:
     np.testing.assert_allclose(run(one_pixel), restored_by_torch(pipeline, one_pixel, guidance), atol=1e-5)
 
 
+@pytest.mark.parametrize("alpha_bar", [None, 0.5])
 @pytest.mark.parametrize("form", ["direct", "epsilon", "v"])
-def test_every_form_of_prediction(form: str) -> None:
+def test_every_form_of_prediction_at_the_weights_own_level(form: str, alpha_bar: float | None) -> None:
     pipeline = seeded_pipeline(form)
+    if alpha_bar is not None:
+        pipeline.register_to_config(alpha_bar=alpha_bar)
     picture = pictures()["26 x 38"]
     found = as_runner(seeded_restorer(pipeline))(picture)
     np.testing.assert_allclose(found, restored_by_torch(pipeline, picture), atol=1e-5)

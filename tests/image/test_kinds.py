@@ -210,9 +210,6 @@ def test_adobe_rgb_is_told_by_exif_alone() -> None:
             shown = pixels(open_picture(encoded(color, name, exif=exif, **options)))[8, 8].astype(int)
             assert np.abs(shown - (228, 100, 41)).max() <= 3, (name, shown)
     assert pixels(open_picture(encoded(color, exif=Image.Exif())))[0, 0].tolist() == [200, 100, 50]
-    exif = Image.Exif()
-    exif.get_ifd(0x8769)[0xA001] = 2
-    assert np.abs(pixels(open_picture(encoded(color, "TIFF", exif=exif)))[8, 8].astype(int) - (228, 100, 41)).max() <= 1
 
 
 def test_gain_maps_and_profileless_cmyk_are_noted() -> None:

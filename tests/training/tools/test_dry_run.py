@@ -17,6 +17,7 @@ from training.__main__ import main
 from training.config import PixConfig
 from training.presets import PRESETS
 from training.tools.dry_run import STUDENTS, _Kept, estimate_step
+from training.tools.speed import GPU_PEAKS, describe_speed, hours_on
 
 LAUNCHERS = Path(__file__).resolve().parents[3] / "training" / "accelerate"
 
@@ -38,9 +39,10 @@ def test_a_step_at_full_size(stage: str, millions: float) -> None:
     others = sum(count for role, count in estimate.parameters.items() if role not in ("student", "heads"))
     trained = estimate.parameters.get("heads", 0)
     if stage == "teacher":  # rank 64 on q, k, v and out of every attention: 64 (in + out) weights each
-        adapters = estimate.parameters["fake score"] - estimate.parameters["base"]
-        assert estimate.groups["fake score"] == 2 * 4 * 32 and adapters == 64 * sum(lora_sides())
-        trained, others = trained + adapters, others - adapters
+        for role in ("fake score", "real score"):
+            adapters = estimate.parameters[role] - estimate.parameters["base"]
+            assert estimate.groups[role] == 2 * 4 * 32 and adapters == 64 * sum(lora_sides())
+            trained, others = trained + adapters, others - adapters
     assert estimate.state_bytes == (16 + 4 + 2) * estimate.parameters["student"] + 16 * trained + 4 * others
     assert 1 << 29 < estimate.kept_bytes < 60 << 30
     outputs = {"adc": 16, "pix": 192}.get(stage)  # of a fitted `conv_out`, with 320 x 9 features and a constant
@@ -118,3 +120,15 @@ def test_launch_configurations_are_known_to_accelerate(file: Path) -> None:
     assert (config.mixed_precision, config.use_cpu) == (("no", True) if on_cpu else ("bf16", False))
     assert config.num_processes == {"one-gpu": 1, "two-cpu-processes": 2}.get(file.stem, 8)
     assert str(yaml.safe_load(file.read_text())["distributed_type"]) in str(config.distributed_type)
+
+
+def test_a_device_that_would_take_months_is_not_meant_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.tools.speed._matmul_speed", lambda device, dtype: 1e10)
+    loop = PRESETS["pix"]["sd21"].loop
+    lines = describe_speed(32 * 10**12, loop)
+    assert "not meant for such a run" in lines[0] and len(lines) == 1 + len(GPU_PEAKS)
+    assert all("hours on one" in line and "data sheet" in line for line in lines[1:])
+    hours = 32e12 * loop.steps / (0.4 * 312e12) / 3600
+    assert hours_on(GPU_PEAKS["A100"], 32 * 10**12, loop) == pytest.approx(hours)
+    (line,) = describe_speed(10**9, dataclasses.replace(loop, steps=100))
+    assert "a matrix product reaches here (cpu, float32)" in line
