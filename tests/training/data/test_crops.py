@@ -152,7 +152,7 @@ def test_photos_are_chosen_by_area(folder: Path) -> None:
 def test_items_have_the_shapes_and_ranges_promised(crops: CropDataset) -> None:
     for index in range(20):
         item = crops[index]
-        assert set(item) == {"hq", "lq", "negative", "index"}
+        assert set(item) == {"hq", "lq", "small", "negative", "index"}
         for name in ("hq", "lq"):
             assert item[name].shape == (3, 32, 32)
             assert item[name].dtype == torch.float32

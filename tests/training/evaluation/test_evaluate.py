@@ -297,6 +297,7 @@ def test_a_metric_without_weights_is_skipped_with_its_reason(tmp_path: Path, mon
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     names = ("lpips", "dists", "musiq", "clipiqa", "maniqa")
     config = EvaluateConfig(
+        lpips_net="alex",
         out=tmp_path / "out",
         pairs=write_pairs(tmp_path / "pairs", lq_px=60),
         restorers=(),

@@ -107,10 +107,10 @@ def test_the_count_follows_its_formula(key: Path, tmp_path: Path) -> None:
     assert document["num_votes"] == 24 and document["votes_for_ours"] == table.sum() == 15.5
     shares = table.mean(axis=0)
     assert [pair["share"] for pair in document["pairs"]] == pytest.approx(list(shares))
-    drawn = np.random.default_rng(7).choice(shares, (40_000, 8)).mean(axis=1)  # pairs are drawn, whole
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    half = 2.364624 * shares.std(ddof=1) / np.sqrt(8)  # Student's t of 7 degrees, over pairs and not over votes
+    low, high = shares.mean() - half, shares.mean() + half
     assert document["share"]["mean"] == pytest.approx(shares.mean())
-    assert (document["share"]["low"], document["share"]["high"]) == pytest.approx((low, high), abs=0.02)
+    assert (document["share"]["low"], document["share"]["high"]) == pytest.approx((low, high), abs=1e-5)
     single = np.random.default_rng(7).choice(table.ravel(), (40_000, 24)).mean(axis=1)  # as if votes were independent
     assert high - low > 1.2 * np.subtract(*np.quantile(single, [0.975, 0.025]))
     text = page.read_text(encoding="utf-8")
