@@ -48,7 +48,7 @@ class Sheets:
             sheet = side_by_side(shown)
         else:
             detail = find_crop(open_picture(pictures[self.reference], SCORED).color, None, DETAIL_PX)
-            more = {label: picture.crop(detail.box) for label, picture in shown.items()}
+            more = {label: picture.crop(detail.corners) for label, picture in shown.items()}
             sheet = stack([side_by_side(reduce(shown)), side_by_side(crops), side_by_side(more)])
         save_png(captioned(photo, sheet), self.out / "sheets" / f"{photo}.png", overwrite=True)
 
