@@ -162,7 +162,7 @@ def test_compare_runs_a_network_beside_ours(tmp_path: Path, capsys: pytest.Captu
     assert main(["compare", *words, "--with", str(param), "--device", "cpu", "--warmup", "0"]) == 0
     said = capsys.readouterr()
     assert "model: licence not stated beside the file; SHA-256 " in said.err and "model" in said.out
-    rows = {row["name"]: row for row in json.loads((out / "report.json").read_text(encoding="utf-8"))["records"]}
+    rows = {row["restorer"]: row for row in json.loads((out / "report.json").read_text(encoding="utf-8"))["records"]}
     assert float(rows["model"]["seconds"]) > 0 and rows["model"]["dtype"] == "float32"
     kept = open_picture(out / "a_model.png").color
     expected = (0.5 * (grown(open_picture(tmp_path / "a.png").color, 4) + 1) / 2 + 0.1) * 2 - 1

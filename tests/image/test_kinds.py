@@ -210,6 +210,12 @@ def test_adobe_rgb_is_told_by_exif_alone() -> None:
             shown = pixels(open_picture(encoded(color, name, exif=exif, **options)))[8, 8].astype(int)
             assert np.abs(shown - (228, 100, 41)).max() <= 3, (name, shown)
     assert pixels(open_picture(encoded(color, exif=Image.Exif())))[0, 0].tolist() == [200, 100, 50]
+    solid = np.full((4, 4, 3), (200.0, 100.0, 50.0))
+    for value in (2, 1):
+        ifd = struct.pack("<HHHIII", 1, 0xA001, 3, 1, value, 0)
+        data = tiff(solid, t34665=(4, [len(tiff(solid, t34665=(4, [0])))])) + ifd
+        expected = (228, 100, 41) if value == 2 else (200, 100, 50)
+        assert np.abs(pixels(open_picture(data))[0, 0].astype(int) - expected).max() <= 1
 
 
 def test_gain_maps_and_profileless_cmyk_are_noted() -> None:
