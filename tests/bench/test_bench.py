@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def tiny_known(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny family is known wherever a registry was imported."""
-    for module in ("bench.cost", "bench.run", "restore.pipelines"):
+    for module in ("bench.cost", "bench.run", "restore.network"):
         monkeypatch.setattr(f"gendrpix.{module}.MODEL_SPECS", {TINY.name: TINY})
     monkeypatch.setattr(machine, "CEILING_SIDE", {"cpu": 64})
 
@@ -100,7 +100,7 @@ BAD = [
     ({"random_weights": False}, "--model says what"),
     ({"weights": "mini"}, "exclude each other"),
     ({"repeats": 0}, "expected at least"),
-    ({"restorers": ("other",)}, "are some of"),
+    ({"restorers": ("other",)}, "expected one of gendr"),
 ]
 
 

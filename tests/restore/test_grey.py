@@ -13,6 +13,7 @@ from gendrpix.image.picture import Picture
 from gendrpix.image.read import open_picture
 from gendrpix.restore.pipelines import RestorerPipeline
 from gendrpix.restore.streaming import restore_to_png
+from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import NEG_PAD, POS_PAD
 from tests.helpers.models import tiny_pipeline
 from tests.helpers.pictures import photo
@@ -49,7 +50,8 @@ def test_bands_are_written_as_grey(bits: int, with_alpha: bool, tmp_path: Path) 
     if with_alpha:
         picture = Picture(color=picture.color, alpha=torch.full((1, 1, 16, 24), 0.6), grey=True)
     pipeline: RestorerPipeline = tiny_pipeline("gendr-pix")
-    restore_to_png(pipeline, picture, tmp_path / "out.png", scale=2.0, tile=128, bits=bits, guidance=1.5)
+    settings = RestoreSettings(scale=2, tile=128, bits=bits, guidance=1.5)
+    restore_to_png(pipeline, picture, tmp_path / "out.png", settings)
     header = (tmp_path / "out.png").read_bytes()[24:26]
     assert header == bytes([bits, 4 if with_alpha else 0])
     again = open_picture(tmp_path / "out.png")

@@ -142,7 +142,7 @@ def test_sweep_gives_64_scores_once_timed(client: Client, photo: Path) -> None:
 
 
 def test_benchmark_times_or_says_why_not(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("bench.cost", "bench.run", "restore.pipelines"):
+    for module in ("bench.cost", "bench.run", "restore.network"):
         monkeypatch.setattr(f"gendrpix.{module}.MODEL_SPECS", {TINY.name: TINY})
     monkeypatch.setattr("gendrpix.specs.MODEL_SPECS", {TINY.name: TINY})
     monkeypatch.setattr("gendrpix.bench.environment.CEILING_SIDE", {"cpu": 64})
