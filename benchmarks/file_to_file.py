@@ -19,8 +19,9 @@ from gendrpix.image.read import find_pictures, open_picture
 from gendrpix.image.resize import resize
 from gendrpix.image.write import to_pil
 from gendrpix.jobs.batch import restore_files
-from gendrpix.jobs.calls import restore_call
-from gendrpix.jobs.tasks import Outcome, plan_tasks
+from gendrpix.jobs.calls import calls_of
+from gendrpix.jobs.planning import Place, plan_tasks
+from gendrpix.jobs.tasks import Outcome
 from gendrpix.restore.pipelines import load_restorer
 from gendrpix.settings.restoration import RestoreSettings
 
@@ -50,17 +51,17 @@ def main() -> None:
         folder = Path(made)
         make_inputs(options.photos, folder / "in", options.count)
         asked = RestoreSettings(bits=options.bits)
-        call = restore_call(load_restorer("gendr-pix", dtype=pick_dtype(options.dtype)), asked, print)
-        call([open_picture(next((folder / "in").iterdir()))])  # the first call is slower
+        calls = calls_of(load_restorer("gendr-pix", dtype=pick_dtype(options.dtype)), asked, print)
+        calls.whole([open_picture(next((folder / "in").iterdir()))])  # the first call is slower
         for label, how in (
             ("one after the other", {"overlap": False}),
             ("overlapped", {}),
             ("overlapped, batches of 4", {"batch": 4}),
         ):
-            tasks = plan_tasks([folder / "in"], folder / label)
+            tasks = plan_tasks([folder / "in"], Place(folder=folder / label)).tasks
             done: list[Outcome] = []
             start = time.process_time()
-            times = restore_files(tasks, lambda: call, asked, lambda digest: {}, done.append, **how)
+            times = restore_files(tasks, lambda: calls, asked, lambda digest: {}, done.append, **how)
             seconds = time.process_time() - start
             assert all(one.status == "restored" for one in done), done
             print(f"| {label} | {times.share:.0%} | {len(done) / times.wall_s:.2f} | {seconds:.1f} |", flush=True)

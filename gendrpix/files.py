@@ -105,8 +105,35 @@ def unwritable(path: Path, error: OSError) -> PictureError:
 
 
 def quoted(path: Path) -> str:
-    """The file's name for a message, its control characters escaped."""
-    return repr(path.name or str(path))
+    """The file's name for a message, what cannot be printed escaped."""
+    name = printable(path.name or str(path))
+    return f'"{name}"' if "'" in name else f"'{name}'"
+
+
+def printable(text: str) -> str:
+    r"""Text for terminals and reports: control characters as \x1b or \u202e, bytes that are no UTF-8 as \xff."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else escaped(one) for one in text)
+
+
+def escaped(character: str) -> str:
+    """One character in ASCII; a byte that is no UTF-8, as the system gives it, as itself."""
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode("ascii")
+
+
+def try_folder(folder: Path) -> None:
+    """Make a folder and write into it once. Raises PictureError where that cannot be."""
+    make_folder(folder)
+    part = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        open_held(part).close()
+    except OSError as error:
+        raise PictureError(
+            f"Nothing can be written into the folder {quoted(folder)} ({error.strerror}); choose another."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 # What a killed process has left ------------------------------------------------------------------------------------

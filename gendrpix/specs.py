@@ -50,7 +50,14 @@ class Box(NamedTuple):
         """(left, top, right, bottom), as PIL takes it."""
         return self.left, self.top, self.left + self.width, self.top + self.height
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and its columns."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
+
+Crop = tuple[int, int, int, int]
+"""Left, top, width and height of a part of a picture, in its pixels."""
 Form = Literal["epsilon", "v", "residual", "direct"]
 Domain = Literal["pixel", "latent"]
 ColorFix = Literal["none", "wavelet", "adain"]

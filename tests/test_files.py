@@ -16,7 +16,8 @@ from gendrpix import files
 from gendrpix.errors import PictureError
 from gendrpix.files import PART_NAME, make_folder, remove_stale_parts, write_text, written_beside
 from gendrpix.image.write import save_png
-from gendrpix.jobs.tasks import Task, remove_stale_parts_of, write_report
+from gendrpix.jobs.reports import write_report
+from gendrpix.jobs.tasks import Task, remove_stale_parts_of
 from tests.helpers.pictures import assert_sentence, photo
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from gendrpix.files import printable
+
 
 def check_free(paths: Iterable[Path], overwrite: bool) -> None:
     """Raise ValueError where a result exists already, unless it may be replaced."""
@@ -20,8 +22,14 @@ def check_free(paths: Iterable[Path], overwrite: bool) -> None:
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
-    print(f"gendrpix: {text}", file=sys.stderr, flush=True)
+    """One line on standard error, what cannot be printed escaped."""
+    print(f"gendrpix: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def tell(text: str) -> None:
+    """One line on standard output, what cannot be printed escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def say_notes(source: Path, notes: Iterable[str]) -> None:

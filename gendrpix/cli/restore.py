@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gendrpix.cli.console import quiet_libraries, say, say_notes
+from gendrpix.cli.console import quiet_libraries, say
+from gendrpix.cli.progress import progress
 from gendrpix.settings.options import Restore
 from gendrpix.settings.recipe import weights_name, write_recipe
 
 if TYPE_CHECKING:
     import torch
 
-    from gendrpix.jobs.batch import RecipeCall, RestoreCall, StreamCall
+    from gendrpix.image.picture import Limits
+    from gendrpix.jobs.batch import RecipeCall
+    from gendrpix.jobs.planning import LeftOut
     from gendrpix.jobs.processes import ProcessGroup
     from gendrpix.jobs.tasks import Outcome, Task, Times
     from gendrpix.restore.pipelines import RestorerPipeline
@@ -23,17 +26,23 @@ if TYPE_CHECKING:
 
 def restore(options: Restore) -> int:
     """Restore each picture; say what is wrong with one and go on with the rest."""
-    if not options.inputs:
+    if not options.inputs and options.files_from is None:
         raise ValueError("There is nothing to restore; name picture files or folders of them.")
     with quiet_libraries():
         from gendrpix.devices import pick_device
+        from gendrpix.files import try_folder
+        from gendrpix.jobs.disk import find_room
+        from gendrpix.jobs.planning import Place, plan_tasks
         from gendrpix.jobs.processes import join_process_group
-        from gendrpix.jobs.tasks import check_report, plan_tasks, remove_stale_parts_of
+        from gendrpix.jobs.reports import check_report
+        from gendrpix.jobs.tasks import remove_stale_parts_of
+        from gendrpix.restore.memory import machine_limits
         from gendrpix.restore.restorer import dtype_name, pick_dtype_for
         from gendrpix.weights.load import find_restorer_folder, own_offsets
         from gendrpix.weights.verify import digest_weights
 
-        tasks = plan_tasks(options.inputs, options.output)
+        planned = plan_tasks(options.inputs, Place(folder=options.output), listed_in(options.files_from))
+        tasks = planned.shard(*options.part)
         if options.report is not None:
             check_report(options.report, options.overwrite)
         folder = find_restorer_folder(options.settings.restorer, options.weights)
@@ -41,6 +50,7 @@ def restore(options: Restore) -> int:
         dtype = dtype_name(pick_dtype_for(options.settings, group.device))
         settings = options.settings.resolved(**own_offsets(folder), dtype=dtype)
         digest = digest_weights(folder)
+        limits = machine_limits()
 
         def recipe(input_sha256: str) -> dict[str, object]:
             name = weights_name(options.weights)
@@ -49,8 +59,13 @@ def restore(options: Restore) -> int:
         try:
             own = group.share(tasks)
             if group.index == 0:
+                try_folder(options.output)
                 remove_stale_parts_of(tasks)
-            return run_tasks(replace(options, settings=settings), group, tasks, own, recipe)
+                for said in (planned.said(), find_room(tasks, settings, options.output, limits).check()):
+                    if said:
+                        say(said)
+            left_out = planned.left_out if options.part[0] == 1 else []
+            return run_tasks(replace(options, settings=settings), group, tasks, own, recipe, limits, left_out)
         finally:
             group.leave()
 
@@ -58,37 +73,62 @@ def restore(options: Restore) -> int:
 # Parts of restore --------------------------------------------------------------------------------------------------
 
 
+def listed_in(files_from: str | None) -> list[Path]:
+    """The names that --files-from gives. Raises ValueError where they cannot be read."""
+    from gendrpix.jobs.planning import read_list
+
+    if files_from is None:
+        return []
+    try:
+        data = sys.stdin.buffer.read() if files_from == "-" else Path(files_from).read_bytes()
+    except OSError as error:
+        raise ValueError(f"--files-from: {files_from} cannot be read ({error.strerror}); check the path.") from error
+    return read_list(data)
+
+
 def run_tasks(
-    options: Restore, group: ProcessGroup, tasks: Sequence[Task], own: Sequence[Task], recipe: RecipeCall
+    options: Restore,
+    group: ProcessGroup,
+    tasks: Sequence[Task],
+    own: Sequence[Task],
+    recipe: RecipeCall,
+    limits: Limits,
+    left_out: Sequence[LeftOut],
 ) -> int:
     """Do this process's tasks, then put all processes' reports together; the exit code of the whole job."""
-    from gendrpix.jobs.tasks import write_report
+    from gendrpix.jobs.reports import Report
 
+    report = None if options.report is None else Report(options.report, is_first=group.index == 0)
+    group.gather([])  # no process adds to a report that is not begun
     done: list[Outcome] = []
     times: list[Times] = []
 
-    def report() -> None:
+    def finish_report() -> None:
         order = {task.source: number for number, task in enumerate(tasks)}
-        if options.report is not None and group.index == 0:
-            write_report(sorted(done, key=lambda one: order[one.task.source]), options.report)
+        if report is not None and group.index == 0:
+            report.finish(sorted(done, key=lambda one: order[one.task.source]), left_out)
 
     with progress(len(own), shown=group.index == 0) as advance:
 
         def finish(outcome: Outcome) -> None:
             done.append(outcome)
+            if report is not None:
+                report.add(outcome)
             advance(outcome)
 
         try:
-            times.append(do_tasks(options, group.device, own, recipe, finish))
+            times.append(do_tasks(options, group.device, own, recipe, finish, limits))
         except BaseException:
-            report()  # of what this process has done: the others cannot be asked any more
+            if group.count == 1:  # the others cannot be asked any more, and may still add to it
+                finish_report()
             raise
     done = group.gather(done)
     times = group.gather(times)
-    report()
+    finish_report()
     if group.index == 0 and len(tasks) > 1:
         say(summary(done, times))
-    return 1 if any(outcome.status == "failed" for outcome in done) else 0
+    unread = any(one.why == "cannot be read" for one in left_out)
+    return 1 if unread or any(outcome.status == "failed" for outcome in done) else 0
 
 
 def do_tasks(
@@ -97,24 +137,24 @@ def do_tasks(
     tasks: Sequence[Task],
     recipe: RecipeCall,
     finish: Callable[[Outcome], None],
+    limits: Limits,
 ) -> Times:
     """Restore this process's pictures, into memory or straight into their files."""
-    from gendrpix.jobs.batch import restore_files, stream_files
-    from gendrpix.jobs.calls import restore_call, stream_call
+    from gendrpix.jobs.batch import restore_files
+    from gendrpix.jobs.calls import calls_of
 
-    settings = options.settings
-
-    def load_call() -> RestoreCall:
-        return restore_call(load_pipeline(options, device), settings, say)
-
-    def load_stream() -> StreamCall:
-        return stream_call(load_pipeline(options, device), settings, overwrite=options.overwrite)
-
-    if settings.stream:
-        return stream_files(tasks, load_stream, settings, recipe, finish, overwrite=options.overwrite)
-    workers = options.workers or (1 if device.type == "cpu" else 4)
-    batch, overwrite = options.batch, options.overwrite
-    return restore_files(tasks, load_call, settings, recipe, finish, batch=batch, workers=workers, overwrite=overwrite)
+    settings, overwrite = options.settings, options.overwrite
+    return restore_files(
+        tasks,
+        lambda: calls_of(load_pipeline(options, device), settings, say, overwrite=overwrite),
+        settings,
+        recipe,
+        finish,
+        batch=options.batch,
+        workers=options.workers or (1 if device.type == "cpu" else 4),
+        overwrite=overwrite,
+        limits=limits,
+    )
 
 
 def load_pipeline(options: Restore, device: torch.device) -> RestorerPipeline:
@@ -125,29 +165,6 @@ def load_pipeline(options: Restore, device: torch.device) -> RestorerPipeline:
     settings = options.settings
     dtype = pick_dtype_for(settings, device)
     return load_restorer(settings.restorer, options.weights, device=device, dtype=dtype, speedups=settings.speedups)
-
-
-@contextlib.contextmanager
-def progress(total: int, *, shown: bool) -> Iterator[Callable[[Outcome], None]]:
-    """A bar with the time left where standard error is a terminal; gives the function that takes an outcome."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="picture", disable=None if shown else True, file=sys.stderr) as bar:
-
-        def advance(outcome: Outcome) -> None:
-            task = outcome.task
-            with tqdm.external_write_mode(file=sys.stderr):
-                say_notes(task.source, outcome.notes)
-                if outcome.status == "failed":
-                    say(f"{task.source}: {outcome.reason}")
-                elif outcome.status == "skipped":
-                    print(f"{task.target}  there already, kept", flush=True)
-                else:
-                    width, height = outcome.result_size or (0, 0)
-                    print(f"{task.target}  {width} x {height}  {outcome.seconds:.2f} s", flush=True)
-            bar.update()
-
-        yield advance
 
 
 def summary(done: Sequence[Outcome], times: Sequence[Times]) -> str:

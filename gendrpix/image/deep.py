@@ -45,6 +45,8 @@ def scale_integers(stored: NDArray[Any], bits: int, name: str) -> tuple[NDArray[
     top = 2**bits - 1
     if bits > 16 and 0 < high <= 65535:
         top, notes = 65535, [f"{bits}-bit samples taken as 0 to 65535: the largest is {high}"]
+    if bits <= 16:  # float32 holds each of them
+        return np.divide(stored, top, dtype=np.float32), notes
     return np.clip(stored / np.float64(top), 0, 1).astype(np.float32), notes
 
 

@@ -18,6 +18,8 @@ class Limits:
     """Size of the file, in bytes."""
     max_pixels: int = 100_000_000
     """Width times height of the picture, read from its header before anything is decoded."""
+    max_read_pixels: int = 100_000_000
+    """The same of a picture of which only a part is wanted; the part itself may have max_pixels."""
     max_output_pixels: int = 200_000_000
     """Width times height of the enlarged result."""
     max_aspect: float = 4000.0
@@ -27,7 +29,7 @@ class Limits:
     only once (WebP, AVIF, HEIC, compressed TIFF) is stopped after its picture, which max_pixels bounds."""
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_pixels", "max_output_pixels", "max_aspect"):
+        for name in ("max_bytes", "max_pixels", "max_read_pixels", "max_output_pixels", "max_aspect"):
             value = getattr(self, name)
             if not value >= 1:
                 raise ValueError(f"Limits.{name} is {value}; give a number of at least 1.")
@@ -91,16 +93,22 @@ def place_box(width: int, height: int, *, across: float, down: float, side_px: i
 def cut(picture: Picture, box: tuple[int, int, int, int]) -> Picture:
     """The part of the picture in `box` (left, top, width, height in pixels), its alpha with it.
 
-    Raises ValueError where the box reaches beyond the picture.
+    Raises PictureError where the box reaches beyond the picture.
     """
-
-    left, top, width, height = box
-    inside = left >= 0 and top >= 0 and left + width <= picture.width and top + height <= picture.height
-    if not inside or min(width, height) < 1:
-        raise ValueError(
-            f"The region at {left}, {top} of {width} x {height} pixels is not within the picture, "
-            f"{picture.width} x {picture.height}; choose one that is."
-        )
+    left, top, width, height = checked_box(box, picture.width, picture.height)
     rows, columns = slice(top, top + height), slice(left, left + width)
     alpha = None if picture.alpha is None else picture.alpha[..., rows, columns].clone()
-    return Picture(color=picture.color[..., rows, columns].clone(), alpha=alpha, notes=picture.notes, grey=picture.grey)
+    color = picture.color[..., rows, columns].clone()
+    grey = picture.grey or bool((color == color[:, :1]).all())
+    return Picture(color=color, alpha=alpha, notes=picture.notes, grey=grey)
+
+
+def checked_box(box: tuple[int, int, int, int], width: int, height: int) -> Box:
+    """The box. Raises PictureError where it reaches beyond width x height pixels."""
+    left, top, wide, high = box
+    if min(left, top) < 0 or min(wide, high) < 1 or left + wide > width or top + high > height:
+        raise PictureError(
+            f"The region at {left}, {top} of {wide} x {high} pixels is not within the picture, "
+            f"{width} x {height}; choose one that is."
+        )
+    return Box(left, top, wide, high)

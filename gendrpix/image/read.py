@@ -30,10 +30,11 @@ from gendrpix.image.formats import (
     refusal,
     too_many_bytes,
 )
-from gendrpix.image.picture import DEFAULT_LIMITS, Limits, Picture, check_size
+from gendrpix.image.picture import DEFAULT_LIMITS, Limits, Picture, check_size, checked_box
 from gendrpix.image.srgb import Samples, samples
 from gendrpix.image.tiff import TiffPage, open_tiff, read_samples, reader_of
 from gendrpix.image.transparency import fill_hidden
+from gendrpix.specs import Box, Crop
 
 ORIENTATION_TAG = 0x0112
 RLE4 = 2  # a compression of BMP: Pillow 12.3 miscounts its odd runs
@@ -49,31 +50,42 @@ class Decoded:
     grey: bool = False
 
 
-def decode_bytes(data: bytes, name: str, limits: Limits) -> Decoded:
-    """The first frame of an encoded picture; name stands in the messages. Raises PictureError."""
+def decode_bytes(data: bytes, name: str, limits: Limits, crop: Crop | None = None) -> Decoded:
+    """The first frame of an encoded picture, or the part in `crop` (`Limits.max_read_pixels`); name is for messages.
+
+    Raises PictureError.
+    """
     if not data:
-        raise PictureError(f"{name} is empty (0 bytes); choose a picture file.")
+        raise empty(name)
     if len(data) > limits.max_bytes:
         raise too_many_bytes(name, limits)
+    if crop is not None:
+        check_size(crop[2], crop[3], limits)
+        limits = replace(limits, max_pixels=limits.max_read_pixels)
     clock = Clock(name, limits.max_seconds)
     if data[:4] in TIFF_PREFIXES:
-        return decode_tiff(data, name, limits, clock)
+        return decode_tiff(data, name, limits, clock, crop)
     with identify(TimedBytes(data, clock), name, limits) as image:
         notes = [note for note in [frame_note(image, len(data))] if note]
-        return decode_image(image, name, limits, notes=notes, clock=clock, data=data)
+        return decode_image(image, name, limits, notes=notes, clock=clock, data=data, crop=crop)
 
 
-def decode_tiff(data: bytes, name: str, limits: Limits, clock: Clock) -> Decoded:
-    """The page of a TIFF that is the picture, its samples read as the tags say."""
+def empty(name: str) -> PictureError:
+    return PictureError(f"{name} is empty (0 bytes); choose a picture file.")
+
+
+def decode_tiff(data: bytes, name: str, limits: Limits, clock: Clock, crop: Crop | None) -> Decoded:
+    """The page of a TIFF that is the picture, or a part of it, its samples read as the tags say."""
     file = TimedBytes(data, clock)
     found = tiff_page(file, name)
     try:
         if reader_of(found, name, limits) == "tifffile":
             told = told_colors(data, found.exif, "TIFF")
-            deep = read_samples(found, name)
+            box = None if crop is None else stored_box(crop, found.orientation, *found.size)
+            deep = read_samples(found, name, box)
             deep = replace(deep, space=deep.space or told.space)
             clock.check()
-            return finish_deep(deep, name, limits, told, list(found.notes), deep.orientation)
+            return finish_deep(deep, limits, told, list(found.notes), deep.orientation)
     except PictureError:
         raise
     except Exception as error:  # as for Pillow's plug-ins
@@ -84,7 +96,7 @@ def decode_tiff(data: bytes, name: str, limits: Limits, clock: Clock) -> Decoded
             image.seek(found.index or 0)
         except Exception as error:
             raise refusal(name, "TIFF", error) from error
-        return decode_image(image, name, limits, notes=list(found.notes), clock=clock, data=data)
+        return decode_image(image, name, limits, notes=list(found.notes), clock=clock, data=data, crop=crop)
 
 
 def tiff_page(file: BinaryIO, name: str) -> TiffPage:
@@ -103,6 +115,8 @@ def upright_size(file: BinaryIO, name: str, limits: Limits) -> tuple[int, int]:
     """(width, height) from a picture file's header, turned as its EXIF orientation says. Raises PictureError."""
     prefix = file.read(4)
     file.seek(0)
+    if not prefix:
+        raise empty(name)
     if prefix in TIFF_PREFIXES:
         found = tiff_page(file, name)
         width, height = found.size
@@ -123,17 +137,19 @@ def decode_image(
     notes: list[str] | None = None,
     clock: Clock | None = None,
     data: bytes = b"",
+    crop: Crop | None = None,
 ) -> Decoded:
     """Decode an opened image: size check, samples, orientation, colour. The given object stays as it is.
 
     data: the file it comes from; without it 16 bits a channel in colour cannot be read, and Pillow has none.
+    crop: the part of the upright picture that is wanted.
     """
     clock = clock or Clock(name, limits.max_seconds)
     notes = list(notes or [])
     check_size(image.width, image.height, limits)
     if image.format in ("BMP", "DIB") and image.info.get("compression") == RLE4:
         raise PictureError(f"{name} is a BMP of 4 bits with run lengths, which Pillow reads wrongly; save it as PNG.")
-    stored = stored_mode(image)
+    stored, kind = stored_mode(image), image.format or "picture"
     try:
         told = told_colors(data, image, image.format or "")
         deep = deep_of(image, data, told, stored) if data else None
@@ -146,7 +162,10 @@ def decode_image(
         if deep is None and (image.mode == "F" or image.mode.startswith("I")):
             deep = grey_of(image, told)
         if deep is not None:
-            return finish_deep(deep, name, limits, told, notes, orientation)
+            return finish_deep(part_of_deep(deep, crop, orientation), limits, told, notes, orientation)
+        if crop is not None:
+            left, top, width, height = stored_box(crop, orientation, *image.size)
+            image = image.crop((left, top, left + width, top + height))
         if told.overrides_icc:
             image = image.copy()
             image.info.pop("icc_profile", None)
@@ -160,10 +179,20 @@ def decode_image(
     except PictureError:
         raise
     except Exception as error:
-        raise refusal(name, image.format or "picture", error) from error
+        raise refusal(name, kind, error) from error
 
 
-def finish_deep(deep: Deep, name: str, limits: Limits, told: Told, notes: list[str], orientation: int) -> Decoded:
+def part_of_deep(deep: Deep, crop: Crop | None, orientation: int) -> Deep:
+    """The part of the samples that is wanted of the upright picture."""
+    if crop is None:
+        return deep
+    height, width = deep.values.shape[:2]
+    rows, columns = stored_box(crop, orientation, width, height).slices
+    alpha = None if deep.alpha is None else deep.alpha[rows, columns]
+    return replace(deep, values=deep.values[rows, columns], alpha=alpha)
+
+
+def finish_deep(deep: Deep, limits: Limits, told: Told, notes: list[str], orientation: int) -> Decoded:
     """From samples of many bits to the picture."""
     height, width = deep.values.shape[:2]
     check_size(width, height, limits)
@@ -182,6 +211,18 @@ def finish(color: Samples, alpha: Samples | None, notes: list[str], told: Told, 
         color = np.repeat(color, 3, axis=0)
     notes = list(dict.fromkeys([*notes, *told.notes]))
     return Decoded(color=color, alpha=alpha, notes=tuple(notes), grey=grey)
+
+
+def stored_box(crop: Crop, orientation: int, width: int, height: int) -> Box:
+    """Where a part of the upright picture lies in the stored one, width x height pixels. Raises PictureError."""
+    turned = orientation in (5, 6, 7, 8)
+    upright_width, upright_height = (height, width) if turned else (width, height)
+    left, top, wide, high = checked_box(crop, upright_width, upright_height)
+    if orientation in (2, 3, 6, 7):
+        left = upright_width - left - wide
+    if orientation in (3, 4, 7, 8):
+        top = upright_height - top - high
+    return Box(top, left, high, wide) if turned else Box(left, top, wide, high)
 
 
 def stored_mode(image: Image.Image) -> str:
@@ -242,10 +283,10 @@ def open_picture(
     return from_decoded(decode_bytes(data, "The file", limits))
 
 
-def open_hashed(path: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[Picture, str]:
-    """A picture file, read and decoded once, and the SHA-256 of its bytes. Raises PictureError."""
+def open_hashed(path: Path, limits: Limits = DEFAULT_LIMITS, crop: Crop | None = None) -> tuple[Picture, str]:
+    """A picture file or a part of it, read and decoded once, and the SHA-256 of its bytes. Raises PictureError."""
     data = read_file(path, limits)
-    return from_decoded(decode_bytes(data, quoted(path), limits)), hashlib.sha256(data).hexdigest()
+    return from_decoded(decode_bytes(data, quoted(path), limits, crop)), hashlib.sha256(data).hexdigest()
 
 
 def read_size(path: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from gendrpix.image.color_space import SRGB, Chromaticities, ColorSpace, usable
 from gendrpix.image.deep import Deep, scale_floats, scale_integers
 from gendrpix.image.formats import raw_refusal
 from gendrpix.image.picture import Limits, check_size
+from gendrpix.specs import Box
 
 if TYPE_CHECKING:
     import tifffile
@@ -192,16 +193,22 @@ def unusual(name: str, what: str) -> PictureError:
     return PictureError(f"{name} is a TIFF with {what}, which is not read; save it as 8-bit or 16-bit RGB or grey.")
 
 
-def read_samples(found: TiffPage, name: str) -> Deep:
-    """The samples of the page, as stored, with what they mean. PictureError where they are not all there."""
+def read_samples(found: TiffPage, name: str, part: Box | None = None) -> Deep:
+    """The samples of the page or of a part of it, as stored, with what they mean.
+
+    Raises PictureError where they are not all there.
+    """
     page = found.page
     check_segments(page, name, found.size)
-    stored = page.asarray(maxworkers=1)
+    stored: NDArray[Any] = page.asarray(maxworkers=1)
     samples, (width, height) = page.samplesperpixel, found.size
     if page.planarconfig == 2 and samples > 1:
         stored = np.moveaxis(stored.reshape(samples, height, width), 0, -1)
     stored = stored.reshape(height, width, samples)
     photometric, bits = int(page.photometric), int(page.bitspersample)
+    wanted = (slice(None), slice(None)) if part is None else part.slices
+    before, after = (wanted, ...) if stored.dtype.kind in "bu" and bits <= 16 else (..., wanted)
+    stored = stored[before]  # before the scaling, unless its scale is seen in the whole alone
     notes: list[str] = []
     if photometric == PALETTE:
         base, values = 3, looked_up(page, stored[..., 0], name)
@@ -210,6 +217,7 @@ def read_samples(found: TiffPage, name: str) -> Deep:
     else:
         base = {RGB: 3, CMYK: 4}.get(photometric, 1)
         values, notes = scaled(stored, bits, name)
+    values = values[after]
     alpha, note = alpha_of(page, values[..., base:])
     colors = values[..., :base]
     if photometric == 0:

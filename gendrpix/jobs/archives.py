@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from gendrpix.image.formats import SUFFIXES
 from gendrpix.image.picture import DEFAULT_LIMITS
+from gendrpix.jobs.names import FreeNames
 
 CHUNK_BYTES = 2**18
 DIRECTORY_BYTES = 2**21
@@ -175,16 +176,12 @@ def plain_name(name: str) -> str:
 
 def without_twins(files: Iterable[Named]) -> list[Named]:
     """The files, those whose results would share a name (another suffix, other capitals) numbered: "cat (2).png"."""
-    taken: set[str] = set()
+    free = FreeNames()
     found = []
     for file in files:
-        path, number = PurePosixPath(file.name), 1
-        name = path
-        while name.with_suffix("").as_posix().casefold() in taken:
-            number += 1
-            name = path.with_name(f"{path.stem} ({number}){path.suffix}")
-        taken.add(name.with_suffix("").as_posix().casefold())
-        found.append(Named(path=file.path, name=name.as_posix()))
+        path = PurePosixPath(file.name)
+        name = free.take(path.with_suffix("").as_posix())
+        found.append(Named(path=file.path, name=name + path.suffix))
     return found
 
 

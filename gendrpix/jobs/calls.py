@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gendrpix.image.picture import Picture
 from gendrpix.image.resize import output_size
-from gendrpix.jobs.batch import RestoreCall, StreamCall, Streamed
+from gendrpix.jobs.batch import Calls, RestoreCall, StreamCall, Streamed
 from gendrpix.restore.restorer import OneStepRestorer
 from gendrpix.restore.streaming import restore_to_png
 from gendrpix.settings.restoration import RestoreSettings
@@ -36,6 +36,17 @@ def restore_call(
         return result.pixels.chunk(len(pictures))
 
     return call
+
+
+def calls_of(
+    restorer: OneStepRestorer,
+    settings: RestoreSettings,
+    say: Callable[[str], None] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Calls:
+    """The loaded restorer as both functions that a job of files needs."""
+    return Calls(restore_call(restorer, settings, say), stream_call(restorer, settings, overwrite=overwrite))
 
 
 def stream_call(restorer: OneStepRestorer, settings: RestoreSettings, *, overwrite: bool = False) -> StreamCall:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ class ProcessGroup:
 
     def share(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """This process's tasks: every `count`-th. Raises ValueError unless all processes see the same list."""
-        names = "\n".join(str(task.target) for task in tasks)
-        if len(set(self.gather([names]))) > 1:
+        names = b"\0".join(os.fsencode(task.target) for task in tasks)
+        if len(set(self.gather([hashlib.sha256(names).hexdigest()]))) > 1:
             raise ValueError("The processes see different files; give all the same inputs and one shared folder.")
         return tasks[self.index :: self.count]
 

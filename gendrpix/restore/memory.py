@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gendrpix.image.picture import Limits
 from gendrpix.restore.network import OneStepNetwork
 
 M = TypeVar("M", bound=nn.Module)
@@ -34,6 +35,10 @@ KERNEL_BYTES = {"AVX512": {torch.float32: 330_000, torch.bfloat16: 370_000}}
 OTHER_KERNEL_BYTES = 230_000
 """The same where the processor has no AVX-512. Measured with AVX2."""
 CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.convolution.default)
+DECODED_BYTES, STORED_BYTES = 40, 12
+"""Bytes a pixel while a whole picture is decoded, and while a part is cut from one."""
+UNBOUNDED = 10**12
+"""More pixels than any result has: the disk bounds them."""
 MMAP_THRESHOLD = -3
 """Number of glibc's setting M_MMAP_THRESHOLD (malloc.h)."""
 RETURNED_BYTES, USUAL_BYTES = 2**20, 2**25
@@ -59,6 +64,18 @@ def container_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int:
         return max(0, limit - int((folder / "memory.current").read_text(encoding="ascii")))
     except (OSError, ValueError):  # no such container, or the limit is the word "max"
         return 2**62
+
+
+def machine_limits() -> Limits:
+    """What pictures may be where nothing but this machine bounds them: what its free memory can decode."""
+    free = max(1, available_bytes(torch.device("cpu")))
+    return Limits(
+        max_bytes=max(1, free // 4),
+        max_pixels=max(1, free // DECODED_BYTES),
+        max_read_pixels=max(1, free // STORED_BYTES),
+        max_output_pixels=UNBOUNDED,
+        max_seconds=3600.0,
+    )
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,15 +18,18 @@ from torch import Tensor
 from gendrpix.files import written_beside
 from gendrpix.image.picture import Picture
 from gendrpix.image.png import PngStream, check_keyword
-from gendrpix.image.resize import check_output_size, output_size, resize_rows
+from gendrpix.image.resize import output_size, resize_rows
 from gendrpix.image.write import to_array
 from gendrpix.models.tiling import Predictor, restore_bands
 from gendrpix.restore.memory import available_bytes, tight_memory
-from gendrpix.restore.planner import Plan, choose_plan
+from gendrpix.restore.planner import Plan, PlanError, choose_plan
 from gendrpix.restore.restorer import OneStepRestorer
 from gendrpix.settings.checks import checked_tile
 from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.specs import OVERLAP_PX
+
+BUDGET_BYTES = 1_200_000_000
+"""Most that streaming plans with, however much is free: larger tiles are hardly faster."""
 
 
 def restore_to_png(
@@ -49,19 +52,8 @@ def restore_to_png(
     settings = replace(restorer.resolve(settings), stream=True)  # refuses what cannot be streamed
     scale = settings.scale_for(picture.width, picture.height)
     height, width = output_size(picture.height, picture.width, scale)
-    check_output_size(height, width)
     budget = available_bytes(restorer.device) if budget_bytes is None else budget_bytes
-    guided = settings.guidance is not None
-    plan = choose_plan(
-        restorer,
-        height,
-        width,
-        guided=guided,
-        batched=settings.batched,
-        tile=settings.tile,
-        streamed=True,
-        budget_bytes=budget,
-    )
+    plan = plan_stream(restorer, height, width, settings, budget)
     assert plan.tile_px is not None  # a streamed plan always has tiles
 
     def predict(pixels: Tensor) -> Tensor:
@@ -84,6 +76,24 @@ def restore_to_png(
     return plan
 
 
+def plan_stream(
+    restorer: OneStepRestorer, height: int, width: int, settings: RestoreSettings, budget_bytes: int
+) -> Plan:
+    """The tiles for a result of height x width pixels: as asked, else those that stay within `BUDGET_BYTES` if any do.
+
+    Raises PlanError where none fits the budget.
+    """
+
+    def choose(budget: int) -> Plan:
+        how = {"guided": settings.guidance is not None, "batched": settings.batched, "tile": settings.tile}
+        return choose_plan(restorer, height, width, streamed=True, budget_bytes=budget, **how)
+
+    if settings.tile == "auto" and budget_bytes > BUDGET_BYTES:
+        with suppress(PlanError):
+            return choose(BUDGET_BYTES)
+    return choose(budget_bytes)
+
+
 def stream_png(
     picture: Picture,
     path: str | os.PathLike[str],
@@ -104,12 +114,10 @@ def stream_png(
     predict: pixels (1, 3, h, w) in [-1, 1] on `device` in `dtype` => the same, restored; for a grey picture without
     chroma. progress hears the share that is written, up to 1. Written beside and renamed when whole: an interruption
     leaves nothing.
-    Raises PictureError for a result beyond the limits, an existing file and a file that cannot be written, ValueError
-    for a tile that is too small.
+    Raises PictureError for an existing file and a file that cannot be written, ValueError for a tile that is too small.
     """
     path, size = Path(path), output_size(picture.height, picture.width, scale)
     checked_tile(tile_px)
-    check_output_size(*size)
     for keyword in metadata or {}:
         check_keyword(keyword)
     channels = (1 if picture.grey else 3) + (picture.alpha is not None)

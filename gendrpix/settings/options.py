@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -77,10 +78,15 @@ class Restore:
 
     A result that is there already and was made of the same input in the same way is kept: run the command again to
     go on where it was stopped. Under torchrun or accelerate launch the processes share the files.
+    Pictures whose results would share a name get numbers. What a folder leaves out is counted and named.
     """
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN...")]
     """Picture files, or folders of them, with the folders within."""
+    files_from: Annotated[str | None, tyro.conf.arg(metavar="FILE|-")] = None
+    """More of them from a file or from standard input: one a line, or ended by zero bytes (find -print0)."""
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N")] = None
+    """Restore part I of N alone, 3/16 for instance: each of N machines takes another part of the same list."""
     output: OutputPath
     """Folder for the results."""
     settings: Annotated[RestoreOptions, tyro.conf.arg(name="")]
@@ -93,7 +99,7 @@ class Restore:
     workers: int | None = None
     """Threads that read pictures, and as many that write; 1 on the CPU and 4 elsewhere where none is given."""
     report: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """CSV file with a line for each picture: status, seconds, sizes, reason."""
+    """CSV file, or JSON lines by the ending .jsonl, with a line for each picture: status, seconds, sizes, reason."""
     overwrite: bool = False
     """Replace files that exist already."""
 
@@ -105,8 +111,17 @@ class Restore:
         for name, number in (("--batch", self.batch), ("--workers", self.workers)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {number}; expected at least 1.")
+        _ = self.part
         if self.settings.stream and self.batch > 1:
             raise ValueError(f"--stream restores one picture at a time; leave out --batch {self.batch}.")
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """--shard as (number from 1 on, how many). Raises ValueError."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", self.shard or "1/1")
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"--shard is {self.shard!r}; expected I/N with I from 1 to N, 3/16 for instance.")
+        return int(found[1]), int(found[2])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,6 +149,11 @@ class RestoreSettings:
         """Offsets of the (positive, negative) branch. None is an unpadded branch, or an offset that is not resolved."""
         return self.pos_pad, self.neg_pad
 
+    @property
+    def streams(self) -> bool:
+        """Whether results can be written band by band."""
+        return self.tile is not None and self.color_fix != "adain"
+
     def scale_for(self, width: int, height: int) -> float:
         """The scale for a picture of width x height pixels. Raises SettingsError where the size is out of reach."""
         if self.size_px is None:

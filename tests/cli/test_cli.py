@@ -210,7 +210,7 @@ def test_nothing_is_loaded_or_made_where_every_picture_is_bad(
     monkeypatch.setattr("gendrpix.cli.restore.load_pipeline", None)
     (tmp_path / "x.png").touch()
     assert run("restore", tmp_path / "x.png", "-o", tmp_path / "out", "--weights", weights) == 1
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
     assert "is empty" in capsys.readouterr().err
 
 
@@ -227,21 +227,30 @@ def test_an_existing_result_is_kept_unless_told_otherwise(inputs: Path, weights:
         assert image.size == (20, 16)
 
 
-def test_a_picture_never_replaces_itself(inputs: Path, weights: Path, capsys) -> None:
-    before = (inputs / "b.png").read_bytes()
-    assert run("restore", inputs / "b.png", "-o", inputs, "--weights", weights, "--overwrite") == 1
-    assert (inputs / "b.png").read_bytes() == before
-    assert "would replace the picture itself" in capsys.readouterr().err
+def test_results_beside_the_pictures_replace_none_and_are_not_restored_again(
+    inputs: Path, weights: Path, capsys
+) -> None:
+    photo(8, 8).save(inputs / "a.png")
+    before = {path.name: path.read_bytes() for path in inputs.iterdir()}
+    command = ("restore", inputs, "-o", inputs, "--weights", weights, "--scale", "1", "--overwrite")
+    assert run(*command) == 0
+    made = {path.name: path.read_bytes() for path in inputs.iterdir()}
+    assert sorted(made) == ["a (2).png", "a (3).png", "a.jpg", "a.png", "b (2).png", "b.png"]
+    assert {name: made[name] for name in before} == before
+    capsys.readouterr()
+    assert run(*command) == 0
+    said = capsys.readouterr()
+    assert said.out.count("there already, kept") == 3 and "left out: 3 result ('a (2).png', " in said.err
+    assert {path.name: path.read_bytes() for path in inputs.iterdir()} == made
 
 
 @pytest.mark.parametrize("twin", ["a.png", "A.webp"])
-def test_inputs_that_would_share_a_name_are_refused_at_the_start(
-    twin: str, inputs: Path, weights: Path, tmp_path: Path, capsys
+def test_pictures_whose_results_would_share_a_name_get_numbers(
+    twin: str, inputs: Path, weights: Path, tmp_path: Path
 ) -> None:
     photo(8, 8).save(inputs / twin)
-    assert run("restore", inputs, "-o", tmp_path / "out", "--weights", weights) == 2
-    assert not (tmp_path / "out").exists()
-    assert "would both become" in capsys.readouterr().err
+    assert run("restore", inputs, "-o", tmp_path / "out", "--weights", weights, "--scale", "1") == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 STARTS = [

@@ -21,13 +21,15 @@ import pytest
 import torch
 
 from gendrpix.__main__ import main
-from gendrpix.errors import PictureError
 from gendrpix.image.picture import Picture
 from gendrpix.image.png import PngStream, write_chunk
 from gendrpix.image.read import open_picture
-from gendrpix.jobs.batch import batch_by_size, prefetch, restore_files
+from gendrpix.jobs.batch import Calls, batch_by_size, prefetch, restore_files
+from gendrpix.jobs.planning import Place
+from gendrpix.jobs.planning import plan_tasks as plan
 from gendrpix.jobs.processes import ProcessGroup
-from gendrpix.jobs.tasks import COLUMNS, Outcome, Task, Times, check_report, plan_tasks
+from gendrpix.jobs.reports import COLUMNS, check_report
+from gendrpix.jobs.tasks import Outcome, Task, Times
 from gendrpix.settings.recipe import read_entry
 from gendrpix.settings.restoration import RestoreSettings
 from gendrpix.weights.verify import digest_weights
@@ -53,6 +55,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
+def plan_tasks(inputs: Sequence[Path], output: Path) -> list[Task]:
+    return plan(inputs, Place(folder=output)).tasks
+
+
 def double(pictures: Sequence[Picture]) -> list[torch.Tensor]:
     assert len({picture.color.shape for picture in pictures}) == 1
     return [picture.color.repeat_interleave(2, -1).repeat_interleave(2, -2) for picture in pictures]
@@ -66,7 +72,7 @@ def job(
     def named(input_sha256: str) -> dict:
         return {**recipe, "input_sha256": input_sha256}
 
-    times = restore_files(tasks, lambda: restore, RestoreSettings(), named, done.append, **options)
+    times = restore_files(tasks, lambda: Calls(restore), RestoreSettings(), named, done.append, **options)
     return done, times
 
 
@@ -76,32 +82,6 @@ def statuses(done: Sequence[Outcome]) -> dict[str, str]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-# Planning ----------------------------------------------------------------------------------------------------------
-
-
-def test_results_keep_their_places_below_the_folder(folder: Path, tmp_path: Path) -> None:
-    (folder / ".hidden").mkdir()
-    out = folder / "out"
-    for stray in (folder / ".hidden" / "x.png", out / "0.png", folder / "notes.txt"):
-        stray.parent.mkdir(exist_ok=True)
-        stray.write_bytes(b"")
-    tasks = plan_tasks([folder, folder / "0.png"], out)
-    names = [str(task.target.relative_to(out)) for task in tasks]
-    assert names == ["0.png", "1.png", "2.png", "3.png", "deep/er/4.png", "deep/er/5.png"]
-    assert plan_tasks([folder / "deep" / "er" / "4.png"], out)[0].target == out / "4.png"
-
-
-def test_shared_names_are_refused_across_folders(folder: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other" / "deep" / "ER"
-    other.mkdir(parents=True)
-    (other / "4.jpg").touch()
-    with pytest.raises(ValueError, match="would both become"):
-        plan_tasks([folder, tmp_path / "other"], tmp_path / "out")
-    with pytest.raises(PictureError, match="holds no pictures"):
-        (tmp_path / "empty").mkdir()
-        plan_tasks([tmp_path / "empty"], tmp_path / "out")
 
 
 @pytest.mark.parametrize(("size", "longer", "expected"), [((100, 50), 200, 2.0), ((30, 90), 720, 8.0), ((7, 9), 9, 1)])
@@ -159,13 +139,15 @@ def test_the_next_picture_is_read_and_the_last_written_while_the_model_computes(
 def test_pictures_of_one_size_go_together_and_few_wait() -> None:
     class One:
         def __init__(self, width: int) -> None:
-            self.picture = Picture(color=torch.zeros(1, 3, 1, width))
+            self.size = (width, 1)
+            self.picture = None if width > 90 else Picture(color=torch.zeros(1, 3, 1, width))
 
     def widths(sizes: Sequence[int], batch: int) -> list[list[int]]:
-        return [[one.picture.width for one in group] for group in batch_by_size(map(One, sizes), batch)]
+        return [[one.size[0] for one in group] for group in batch_by_size(map(One, sizes), batch)]
 
     assert widths([1, 2, 1, 2, 1], 2) == [[1, 1], [2, 2], [1]]
     assert widths([3, 2, 1], 1) == [[3], [2], [1]]
+    assert widths([1, 99, 1, 99], 2) == [[99], [1, 1], [99]]  # large ones wait for nobody
     assert widths([1, 2, 3, 4, 5, 6, 7, 1, 8], 2) == [[1, 1], [2], *[[n] for n in (3, 4, 5, 6, 7, 8)]]
 
 

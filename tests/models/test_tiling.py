@@ -292,11 +292,8 @@ def test_refusals_of_a_stream_come_before_any_work(tmp_path: Path) -> None:
     path = tmp_path / "out.png"
     path.write_bytes(b"mine")
     small = Picture(color=random_pixels(8, 8))
-    huge = Picture(color=torch.zeros(1, 3, 1, 1).expand(1, 3, 4000, 4000))
     with pytest.raises(PictureError, match="exists already"):
         stream_png(small, path, never, scale=2, tile_px=TILE)
-    with pytest.raises(PictureError, match="result would have"):
-        stream_png(huge, path, never, scale=8, tile_px=TILE)
     with pytest.raises(ValueError, match="expected a multiple of 8"):
         stream_png(small, path, never, scale=2, tile_px=OVERLAP_PX)
     with pytest.raises(ValueError, match="keyword"):

@@ -31,9 +31,10 @@ from gendrpix.image.read import open_hashed, open_picture, read_size
 from gendrpix.image.resize import check_output_size, output_size, resize
 from gendrpix.image.write import save_png, to_pil
 from gendrpix.jobs.archives import Named, Unpacked, ZipLimits, is_picture, pack, plain_name, unpack, without_twins
-from gendrpix.jobs.batch import RestoreCall, restore_files
-from gendrpix.jobs.calls import restore_call
-from gendrpix.jobs.tasks import Outcome, Task, write_report
+from gendrpix.jobs.batch import WHOLE_PIXELS, Calls, restore_files
+from gendrpix.jobs.calls import calls_of
+from gendrpix.jobs.reports import write_report
+from gendrpix.jobs.tasks import Outcome, Task
 from gendrpix.metrics.profiling import Runs
 from gendrpix.metrics.registry import DEFAULT_METRICS, METRICS
 from gendrpix.metrics.scorer import Scorer
@@ -61,6 +62,7 @@ __all__ = [
     "ALL_OFFSETS",
     "Bench",
     "BranchBank",
+    "Calls",
     "Compared",
     "DEFAULT_METRICS",
     "Degradation",
@@ -73,7 +75,6 @@ __all__ = [
     "Picture",
     "Rank",
     "Rates",
-    "RestoreCall",
     "RestorerCache",
     "RestorerPipeline",
     "Result",
@@ -85,11 +86,13 @@ __all__ = [
     "Task",
     "Unpacked",
     "Vote",
+    "WHOLE_PIXELS",
     "ZipLimits",
     "about",
     "bench_to_dict",
     "bench_to_json",
     "bench_to_table",
+    "calls_of",
     "cell_at",
     "check_fits",
     "check_output_size",
@@ -137,7 +140,6 @@ __all__ = [
     "read_size",
     "relative_to_gendr",
     "resize",
-    "restore_call",
     "restore_files",
     "run_choice",
     "save_png",

@@ -2,11 +2,15 @@
 
 from gendrpix.ui.engine.late import core
 core.open_picture(path)  # imports torch and all else on the first such use
+
+It is the only way from the page to the core. Two threads must not import diffusers at once: the package replaces its
+own module while it is imported, and the thread that waited is left with the empty one ("cannot import name").
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,10 +18,17 @@ if TYPE_CHECKING:
 else:
 
     class _Core:
-        """The names of `gendrpix.ui.engine.core`."""
+        """The names of `gendrpix.ui.engine.core`, imported by one thread while the others wait."""
+
+        def __init__(self) -> None:
+            self._lock = RLock()
+            self._module: Any = None
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(import_module("gendrpix.ui.engine.core"), name)
+            if self._module is None:
+                with self._lock:
+                    self._module = import_module("gendrpix.ui.engine.core")
+            return getattr(self._module, name)
 
     core = _Core()
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,14 @@ from gendrpix.ui.engine.cancel import CancelToken, StoppedError, TimeLimitError
 from gendrpix.ui.engine.engine import Engine
 from gendrpix.ui.engine.late import core
 from gendrpix.ui.engine.request import Photo
+from gendrpix.ui.engine.zerogpu import on_zero_gpu
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gendrpix.image.picture import Picture
     from gendrpix.jobs.archives import Named, Unpacked
-    from gendrpix.jobs.batch import RestoreCall
+    from gendrpix.jobs.batch import Calls, Streamed
     from gendrpix.jobs.tasks import Outcome, Task
 
 MAX_PICTURES = 500
@@ -110,9 +111,13 @@ class Batch:
 
         def work() -> None:
             try:
-                load = call_of(engine, settings, stop)
+                load = calls_of(engine, settings, stop)
                 limits = engine.limits
-                core.restore_files(list(self.tasks), load, settings, recipe, finish, overwrite=True, limits=limits)
+                whole = limits.max_output_pixels if on_zero_gpu() else core.WHOLE_PIXELS
+                tasks = list(self.tasks)
+                core.restore_files(
+                    tasks, load, settings, recipe, finish, overwrite=True, limits=limits, whole_pixels=whole
+                )
                 news.put(None)
             except BaseException as error:  # noqa: BLE001 - raised again where the visitor is told
                 news.put(error)
@@ -176,23 +181,30 @@ def key_of(uploads: Sequence[Photo]) -> tuple[str, ...]:
     return tuple(str(upload["path"]) for upload in uploads)
 
 
-def call_of(engine: Engine, settings: RestoreSettings, stop: CancelToken) -> Callable[[], RestoreCall]:
-    """Loads the core's call, within the visitor's turn. What ends the run is to it as Ctrl+C to the command line."""
+def calls_of(engine: Engine, settings: RestoreSettings, stop: CancelToken) -> Callable[[], Calls]:
+    """Loads the core's calls, within the visitor's turn. What ends the run is to it as Ctrl+C to the command line."""
 
-    def load() -> RestoreCall:
-        call = core.restore_call(engine.pipeline(settings.restorer), settings)
+    def load() -> Calls:
+        calls = core.calls_of(engine.pipeline(settings.restorer), settings, overwrite=True)
 
-        def restore(pictures: Sequence[Picture]) -> Sequence[Tensor]:
-            [picture] = pictures
-            scale = settings.scale_for(picture.width, picture.height)
-            core.check_output_size(*core.output_size(picture.height, picture.width, scale), engine.limits)
+        @contextlib.contextmanager
+        def turn() -> Iterator[None]:
             try:
                 with engine.turn(stop):
-                    return call(pictures)
+                    yield
             except (StoppedError, TimeLimitError) as error:
                 raise KeyboardInterrupt from error
 
-        return restore
+        def restore(pictures: Sequence[Picture]) -> Sequence[Tensor]:
+            with turn():
+                return calls.whole(pictures)
+
+        def stream(picture: Picture, path: Path, entries: Mapping[str, str]) -> Streamed:
+            assert calls.banded is not None
+            with turn():
+                return calls.banded(picture, path, entries)
+
+        return core.Calls(restore, stream)
 
     return load
 
