@@ -33,8 +33,9 @@ lint: install-test
 types: install-test
 	$(BIN)/mypy
 
+# Two processes, a test file in one of them.
 unit: install-test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 space: install
 	rm -rf build/space

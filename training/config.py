@@ -326,6 +326,9 @@ class FinestConfig(StageConfig):
     """Weight of the L1 distance to the truth."""
     distill_weight: float = 1.0
     """Weight of the L1 distance to the pixel teacher's picture, where one is named."""
+    perceptual: Perceptual = "none"
+    perceptual_weight: float = 0.0
+    """Weight of the perceptual distance to the pixel teacher's picture, where one is named, else to the truth."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,14 +16,19 @@ PerceptualLoss = Callable[[Tensor, Tensor], Tensor]
 """(student, target), (B, 3, H, W) in [-1, 1] => scalar."""
 
 
-def build_perceptual_loss(kind: Perceptual, autoencoder: Autoencoder, device: torch.device) -> PerceptualLoss | None:
+def build_perceptual_loss(
+    kind: Perceptual, autoencoder: Autoencoder | None, device: torch.device
+) -> PerceptualLoss | None:
     """The loss of that name: features of the frozen autoencoder's encoder, or LPIPS with one of two trunks.
 
-    "none" gives None. Raises ValueError where LPIPS's weights can neither be found nor downloaded.
+    "none" gives None. Raises ValueError for "encoder" where there is no autoencoder, and where LPIPS's weights can
+    neither be found nor downloaded.
     """
     if kind == "none":
         return None
     if kind == "encoder":
+        if autoencoder is None:
+            raise ValueError('perceptual="encoder" needs an autoencoder, which this stage has not; choose LPIPS.')
         return EncoderFeatureLoss(autoencoder).to(device)
     return _lpips("squeeze" if kind == "lpips-squeeze" else "vgg", device)
 

@@ -19,8 +19,9 @@ from training.loop.ema import Ema, averaged
 from training.loop.export import export, finished, load_trained
 from training.loop.run import Run
 from training.loop.validation import open_samples, validate
+from training.losses.perceptual import build_perceptual_loss
 from training.losses.pixel import l1_loss
-from training.losses.randpad import through_padding
+from training.losses.randpad import draw_offsets, randpad, through_padding
 
 
 def train(config: FinestConfig) -> Path:
@@ -47,6 +48,7 @@ def train(config: FinestConfig) -> Path:
     if config.start:
         read_from(subpatch, unet)
     run.place(subpatch)
+    perceptual_loss = build_perceptual_loss(config.perceptual, None, device) if config.perceptual_weight else None
     optimizer = run.optimizer(subpatch.parameters())
     subpatch, optimizer = accelerator.prepare(subpatch, optimizer)
     ema = Ema(accelerator.unwrap_model(subpatch), loop.ema_decay)
@@ -68,6 +70,12 @@ def train(config: FinestConfig) -> Path:
                 distill = l1_loss(restored, batch["taught"])
                 loss = loss + config.distill_weight * distill
                 terms["distill"] = distill.detach()
+            if perceptual_loss is not None:
+                offsets = draw_offsets(indices, loop.seed, 1)
+                seen = (randpad(picture, offsets) for picture in (restored, batch.get("taught", batch["hq"])))
+                perceptual = perceptual_loss(*seen)
+                loss = loss + config.perceptual_weight * perceptual
+                terms["perceptual"] = perceptual.detach()
             run.update(loss, optimizer, subpatch.parameters(), run.learning_rate_at(step, loop.learning_rate), step)
         if not accelerator.sync_gradients:
             continue

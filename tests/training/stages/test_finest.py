@@ -59,6 +59,23 @@ def test_it_goes_on_from_earlier_weights(tmp_path: Path, photos: Path) -> None:
 
 
 @pytest.mark.usefixtures("even")
+def test_the_perceptual_term_changes_what_is_learnt(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def words(run: str, *more: str) -> list[str]:
+        return [*stage_words("finest", tmp_path, photos, tmp_path / run, steps=2), "--model", EVEN.name, *more]
+
+    term = ("--perceptual", "lpips-squeeze", "--perceptual-weight")
+    for run, weight in (("none", "0"), ("some", "1")):
+        assert main(words(run, *term, weight)) == 0
+    without, with_it = (load_restorer("gendr-pix", tmp_path / run / "weights") for run in ("none", "some"))
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    assert (without.restore(x) - with_it.restore(x)).abs().max() > 0
+    assert main(words("encoder", "--perceptual", "encoder", "--perceptual-weight", "1")) != 0
+    assert "needs an autoencoder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("even")
 def test_a_dry_run_counts_the_small_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["finest", "--preset", "mini", "--model", EVEN.name, "--dry-run", "--run", str(tmp_path)]) == 0
     count = sum(p.numel() for p in SubpatchNetwork(build_unet(EVEN, *ENDS)).parameters())
