@@ -33,9 +33,11 @@ lint: install-test
 types: install-test
 	$(BIN)/mypy
 
-# Two processes, a test file in one of them.
+# Two processes, a test file in one of them; then those with a browser or a server under attack, one after the other.
+ALONE := tests/browser tests/security
 unit: install-test
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(BIN)/pytest $(ALONE)
 
 space: install
 	rm -rf build/space
