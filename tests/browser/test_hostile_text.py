@@ -75,7 +75,7 @@ def test_hostile_text_is_only_text(page: Page) -> None:
             page.locator("#load-preset").click()
         preset = {evil: 1, "format": evil}
         chooser.value.set_files(payload("x.json", json.dumps(preset).encode(), "application/json"))
-        expect(toast.last).to_contain_text("settings file")
+        expect(toast.last).to_contain_text("The file's format is")
 
         page.get_by_role("tab", name="Batch").click()
         files = [payload(f"{evil}.png", png()), payload(f"{evil}2.png", b"no picture")]
