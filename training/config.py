@@ -327,7 +327,7 @@ class FinestConfig(StageConfig):
     distill_weight: float = 1.0
     """Weight of the L1 distance to the pixel teacher's picture, where one is named."""
     perceptual: Perceptual = "none"
-    perceptual_weight: float = 0.0
+    perceptual_weight: float = 1.0
     """Weight of the perceptual distance to the pixel teacher's picture, where one is named, else to the truth."""
 
 

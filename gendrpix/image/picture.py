@@ -95,8 +95,7 @@ def cut(picture: Picture, box: tuple[int, int, int, int]) -> Picture:
 
     Raises PictureError where the box reaches beyond the picture.
     """
-    left, top, width, height = checked_box(box, picture.width, picture.height)
-    rows, columns = slice(top, top + height), slice(left, left + width)
+    rows, columns = checked_box(box, picture.width, picture.height).slices
     alpha = None if picture.alpha is None else picture.alpha[..., rows, columns].clone()
     color = picture.color[..., rows, columns].clone()
     grey = picture.grey or bool((color == color[:, :1]).all())

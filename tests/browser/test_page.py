@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.flaky(reruns=1)]  # a busy machin
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 120
-STEP_MS = 120_000
-RUN_MS = 300_000
+STEP_MS = 30_000
+RUN_MS = 120_000
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = [
     "--no-sandbox",
