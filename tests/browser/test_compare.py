@@ -139,11 +139,11 @@ def test_longer_side_in_place_of_the_scale(page: Page) -> None:
     page.locator("#size input").fill("5000")
     page.locator("#size input").press("Tab")
     expect(page.locator("#size-hint")).to_contain_text(
-        "a longer side of 5000 is out of reach: scale is 50; expected a number from 1 to 8"
+        "a longer side of 5000 is out of reach: scale is 39.0625; expected a number from 1 to 8"
     )
     page.locator("#run").click()
     expect(page.locator(".toast-body").last).to_contain_text(
-        "a longer side of 5000 is out of reach: scale is 50; expected a number from 1 to 8"
+        "a longer side of 5000 is out of reach: scale is 39.0625; expected a number from 1 to 8"
     )
 
 
